@@ -1,0 +1,246 @@
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from odeint import NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint
+from solver import SOLVERS
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+FIXED = [name for name, tableau in SOLVERS.items() if not tableau.adaptive]
+ADAPTIVE = [name for name, tableau in SOLVERS.items() if tableau.adaptive]
+DTYPES = [mx.float32, mx.float64]
+
+
+def decay(t, x):
+    return -x
+
+
+def quadratic(t, x):
+    """x' = −2 t x², so x = x0 / (1 + x0 t²): MLX does it in true double precision."""
+    return -2 * t * mx.square(x)
+
+
+def quadratic_solution(x0, t):
+    return x0 / (1 + x0 * t**2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_closed_form_in_both_directions(name, dtype):
+    tol = 1e-5 if dtype == mx.float32 else 1e-9
+    x0 = np.array([0.5, 1.0, 2.0])
+    times = np.linspace(0, 2, 9)
+    there = odeint(quadratic, mx.array(x0, dtype), times, solver=name, rtol=tol, atol=tol)
+    expected = quadratic_solution(x0, times[:, None])
+    assert there.x.dtype == dtype
+    np.testing.assert_allclose(np.array(there.x), expected, atol=20 * tol)
+    back = odeint(quadratic, there.x[-1], times[::-1].copy(), solver=name, rtol=tol, atol=tol)
+    np.testing.assert_allclose(np.array(back.x), expected[::-1], atol=200 * tol)
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("times", [np.linspace(0, 1, 201), np.linspace(1, 0, 201)])
+def test_fixed_solvers_step_on_the_times(name, times):
+    x0 = math.exp(-times[0])
+    solution = odeint(decay, mx.array([x0], mx.float64), times, solver=name)
+    tol = {1: 3e-3, 2: 1e-5, 4: 1e-9}[SOLVERS[name].order]
+    np.testing.assert_allclose(np.array(solution.x)[:, 0], np.exp(-times), atol=tol)
+    assert solution.nfe == 200 * SOLVERS[name].stages
+    assert (solution.accepted, solution.rejected) == (200, 0)
+
+
+def test_one_euler_step_by_hand():
+    solution = odeint(lambda t, x: x + t, mx.array([2.0]), [1.0, 1.5], solver="euler")
+    assert solution.x[-1].item() == 2.0 + 0.5 * (2.0 + 1.0)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_steps_decides_the_cost_whatever_the_times(name):
+    times = [0.0, 0.123, 0.5, 0.77, 1.0]
+    many = odeint(decay, mx.array([1.0], mx.float64), times, solver=name, steps=20)
+    few = odeint(decay, mx.array([1.0], mx.float64), [0.0, 1.0], solver=name, steps=20)
+    tableau = SOLVERS[name]
+    expected = 20 * (tableau.stages - 1) + 1 if tableau.fsal else 20 * tableau.stages
+    assert many.nfe == few.nfe == expected
+    assert many.accepted == few.accepted == 20
+    assert many.x[-1].item() == few.x[-1].item()
+    tol = {1: 3e-2, 2: 1e-3}.get(tableau.order, 1e-5)
+    np.testing.assert_allclose(np.array(many.x)[:, 0], np.exp(-np.array(times)), atol=tol)
+
+
+def test_nfe_is_counted_and_independent_of_the_output_grid():
+    calls = []
+
+    def field(t, x):
+        calls.append(t)
+        return quadratic(t, x)
+
+    x0 = mx.array([1.0, 0.3])
+    counts = set()
+    for times in ([0, 3], np.linspace(0, 3, 50), [0, 0, 0.1, 0.1, 2.9, 3, 3]):
+        calls.clear()
+        solution = odeint(field, x0, times)
+        assert solution.nfe == len(calls)
+        assert solution.nfe == 2 + 6 * (solution.accepted + solution.rejected)
+        counts.add((solution.nfe, solution.accepted, solution.rejected))
+    assert len(counts) == 1
+
+
+def test_rejections_are_counted():
+    """A field with a cliff makes the controller try in vain."""
+    solution = odeint(lambda t, x: 200 * mx.tanh(200 * (t - 0.5)) - x, mx.array([0.0]), [0.0, 1.0])
+    assert solution.rejected > 0
+    assert solution.nfe == 2 + 6 * (solution.accepted + solution.rejected)
+
+
+def test_reported_states():
+    x0 = mx.array([[1.0, 2.0], [3.0, 4.0]])
+    solution = odeint(decay, x0, [0.0, 0.0, 0.4, 0.4, 1.0, 1.0])
+    x = np.array(solution.x)
+    assert x.shape == (6, 2, 2)
+    assert np.array_equal(x[0], np.array(x0))
+    assert np.array_equal(x[1], x[0])
+    assert np.array_equal(x[2], x[3])
+    assert np.array_equal(x[4], x[5])
+    np.testing.assert_allclose(np.array(solution.t), [0, 0, 0.4, 0.4, 1, 1], rtol=1e-7)
+
+
+@pytest.mark.parametrize("times", [[0.5], [0.5, 0.5, 0.5]])
+@pytest.mark.parametrize("name", ["rk4", "dopri5"])
+def test_no_time_to_go(times, name):
+    solution = odeint(decay, mx.array([1.0]), times, solver=name)
+    assert np.array_equal(np.array(solution.x), np.ones((len(times), 1)))
+    assert (solution.nfe, solution.accepted, solution.rejected) == (0, 0, 0)
+
+
+def test_the_field_sees_time_as_an_array_of_the_state_s_dtype():
+    seen = set()
+
+    def field(t, x):
+        seen.add((t.shape, t.dtype))
+        return -x
+
+    odeint(field, mx.array([1.0], mx.float64), [0.0, 1.0])
+    assert seen == {((), mx.float64)}
+
+
+def test_pytrees():
+    """A rotation split over a dict and a tuple stays on its circle."""
+
+    def field(t, state):
+        return {"q": (state["p"],), "p": -state["q"][0]}
+
+    state = {"q": (mx.array([1.0, 0.0], mx.float64),), "p": mx.array([0.0, 1.0], mx.float64)}
+    solution = odeint(field, state, np.linspace(0, 7, 15), rtol=1e-9, atol=1e-9)
+    q, p = np.array(solution.x["q"][0]), np.array(solution.x["p"])
+    assert q.shape == (15, 2)
+    np.testing.assert_allclose(q**2 + p**2, 1, atol=1e-7)
+    np.testing.assert_allclose(q[:, 0], np.cos(np.linspace(0, 7, 15)), atol=1e-7)
+
+
+def test_tighter_tolerances_mean_smaller_errors():
+    errors = []
+    for tol in (1e-3, 1e-5, 1e-7, 1e-9):
+        x = odeint(quadratic, mx.array([2.0], mx.float64), [0, 2], rtol=tol, atol=tol).x[-1].item()
+        errors.append(abs(x - quadratic_solution(2.0, 2.0)))
+        assert errors[-1] < 10 * tol
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 0.3, 1.0], np.array([0.0, 1.0])])
+def test_gradient_through_the_steps(times):
+    """d/dx0 of x0 / (1 + x0 t²) is 1 / (1 + x0 t²)²."""
+
+    def end(x0):
+        return odeint(quadratic, x0, times, rtol=1e-8, atol=1e-8).x[-1].sum()
+
+    gradient = mx.grad(end)(mx.array([1.0, 5.0], mx.float64))
+    np.testing.assert_allclose(np.array(gradient), [1 / 4, 1 / 36], rtol=1e-6)
+
+
+def test_a_fixed_solve_can_be_compiled():
+    @mx.compile
+    def end(x0):
+        return odeint(decay, x0, [0.0, 1.0], solver="rk4", steps=20).x[-1]
+
+    assert end(mx.array([1.0])).item() == pytest.approx(math.exp(-1), rel=1e-6)
+
+
+def test_blow_up_exhausts_the_steps_or_the_step_size():
+    """x' = x² from 1 reaches infinity at t = 1."""
+    with pytest.raises(OdeError) as caught:
+        odeint(lambda t, x: mx.square(x), mx.array([1.0]), [0.0, 2.0])
+    assert 0.9 < caught.value.t <= 1.01
+
+
+def test_budget():
+    with pytest.raises(StepBudgetError, match="7 steps did not reach t = 50") as caught:
+        odeint(lambda t, x: mx.cos(5 * t) * x, mx.array([1.0]), [0.0, 50.0], max_steps=7)
+    assert 0 < caught.value.t < 50
+    assert caught.value.dt > 0
+
+
+def test_step_underflow():
+    """Tolerances far below float32's precision shrink the steps to nothing."""
+    with pytest.raises(StepSizeError, match="float32"):
+        odeint(lambda t, x: mx.sin(30 * t) * x, mx.array([1.0]), [99, 100], rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["euler", "rk4", "dopri5"])
+def test_non_finite_field(bad, name):
+    with pytest.raises(NonFiniteError):
+        odeint(lambda t, x: x * bad, mx.array([1.0]), [0.0, 1.0], solver=name, steps=None)
+
+
+def test_field_that_ends_on_the_way():
+    """Not finite for t > 0.6: the solve says where it stopped, and stops soon."""
+    calls = []
+
+    def field(t, x):
+        calls.append(1)
+        return mx.sqrt(0.6 - t) * x
+
+    with pytest.raises(NonFiniteError) as caught:
+        odeint(field, mx.array([1.0]), [0.0, 1.0])
+    assert caught.value.t == pytest.approx(0.6, abs=0.01)
+    assert len(calls) < 1000
+
+
+@pytest.mark.parametrize("name", ["rk4", "dopri5"])
+def test_non_finite_initial_state(name):
+    with pytest.raises(NonFiniteError, match="initial state"):
+        odeint(decay, mx.array([1.0, math.nan]), [0.0, 1.0], solver=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"t": []}, "one or more times"),
+        ({"t": [[0.0, 1.0]]}, "one or more times"),
+        ({"t": [0.0, 1.0, 0.5]}, "increase or decrease"),
+        ({"t": [0.0, math.nan]}, "not finite"),
+        ({"solver": "dopri"}, "did you mean 'dopri5'"),
+        ({"solver": "zzz"}, "there are euler, "),
+        ({"rtol": 0.0}, "rtol must be a positive number"),
+        ({"atol": -1.0}, "atol must be a positive number"),
+        ({"rtol": math.nan}, "rtol must be a positive number"),
+        ({"steps": 0}, "steps must be a positive number"),
+        ({"max_steps": 0}, "max_steps must be a positive number"),
+        ({"gradient": "magic"}, "gradient"),
+        ({"x0": mx.array([1, 2])}, "float32 or float64"),
+        ({"x0": [1.0, 2.0]}, "float32 or float64"),
+        ({"x0": mx.zeros((0, 2))}, "empty"),
+        ({"x0": {"a": mx.array([1.0]), "b": mx.array([1.0], mx.float64)}}, "mixes"),
+        ({"field": lambda t, x: {"dx": x}}, "another structure"),
+        ({"field": lambda t, x: mx.concatenate([x, x])}, "where the state is"),
+        ({"field": lambda t, x: x.astype(mx.float64)}, "where the state is"),
+    ],
+)
+def test_senseless_arguments(arguments, complaint):
+    arguments = {"field": decay, "x0": mx.array([1.0]), "t": [0.0, 1.0], **arguments}
+    with pytest.raises(ValueError, match=complaint):
+        odeint(**arguments)
