@@ -1,0 +1,98 @@
+"""Velocity networks, called as `model(t, x)`.
+
+A network is an `mlx.nn.Module` that takes t as a 0-d array, (N,) or (N, 1), and x as
+(N, D), and returns (N, D). `NETWORKS` and `ACTIVATIONS` are what the command line offers. How they
+are trained is the business of `training.py`.
+"""
+
+import math
+from functools import partial
+from itertools import pairwise
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+
+@partial(mx.compile, shapeless=True)
+def isru(x):
+    """x / √(1 + x²), the inverse square root unit (Carlile et al. 2017).
+
+    As smooth and bounded as tanh, and several times cheaper on a CPU.
+    """
+    return x * mx.rsqrt(1 + mx.square(x))
+
+
+ACTIVATIONS = {
+    "isru": isru,
+    "silu": nn.silu,
+    "tanh": mx.tanh,
+    "elu": nn.elu,
+    "selu": nn.selu,
+    "gelu": nn.gelu,
+    "relu": nn.relu,
+    "softplus": nn.softplus,
+}
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron of x and of t.
+
+    The first layer sees x, t and the waves cos(kπt), sin(kπt) for k up to `frequencies`: the
+    velocity of a flow often changes faster in t than a few layers learn from t alone.
+
+    Args:
+        dim: D, of x and of the velocity.
+        width: units of every hidden layer.
+        depth: hidden layers, at least one.
+        activation: a name in `ACTIVATIONS`.
+        frequencies: how many pairs of waves; 0 for t alone.
+    """
+
+    def __init__(
+        self,
+        dim: int = 2,
+        width: int = 64,
+        depth: int = 3,
+        activation: str = "isru",
+        frequencies: int = 3,
+    ):
+        super().__init__()
+        self.activation = activation
+        self.frequencies = frequencies
+        sizes = [dim + 1 + 2 * frequencies, *[width] * depth, dim]
+        self.layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+
+    def __call__(self, t, x):
+        """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D)."""
+        time = waves(t, self.frequencies)
+        time = mx.broadcast_to(time, (x.shape[0], time.shape[1]))
+        h = mx.concatenate([x, time], axis=1)
+        for layer in self.layers[:-1]:
+            h = ACTIVATIONS[self.activation](layer(h))
+        return self.layers[-1](h)
+
+    def __repr__(self):
+        widths = [layer.weight.shape[0] for layer in self.layers]
+        sizes = " → ".join(map(str, [self.layers[0].weight.shape[1], *widths]))
+        return f"MLP({sizes}, {self.activation}, {parameter_count(self):,} parameters)"
+
+
+NETWORKS = {"mlp": MLP}
+
+
+def column(t, dtype=mx.float32):
+    """t as a column: (N, 1) for (N,) and (N, 1), (1, 1) for a scalar."""
+    return (t if isinstance(t, mx.array) else mx.array(t, dtype)).reshape(-1, 1)
+
+
+def waves(t, frequencies: int):
+    """t, cos(kπt) and sin(kπt) for k = 1 … frequencies, (N, 1 + 2 frequencies)."""
+    t = column(t)
+    angles = math.pi * t * mx.arange(1, frequencies + 1, dtype=t.dtype)
+    return mx.concatenate([t, mx.cos(angles), mx.sin(angles)], axis=-1)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model learns."""
+    return sum(leaf.size for _, leaf in tree_flatten(model.trainable_parameters()))

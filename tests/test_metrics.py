@@ -1,0 +1,37 @@
+from itertools import permutations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from metrics import w2_squared
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_w2_squared_against_all_pairings(seed, dim):
+    a, b = np.random.default_rng(seed).normal(size=(2, 6, dim))
+    best = min(((a - b[list(order)]) ** 2).sum(axis=1).mean() for order in permutations(range(6)))
+    assert w2_squared(mx.array(a, mx.float32), mx.array(b, mx.float32)) == pytest.approx(
+        best, rel=1e-5
+    )
+
+
+def test_w2_squared_of_a_shift():
+    a = np.random.default_rng(0).normal(size=(50, 2))
+    assert w2_squared(a, a[::-1] + np.array([3.0, 4.0])) == pytest.approx(25)
+    assert w2_squared(a, a) == 0
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.zeros((3, 2)), np.zeros((4, 2))),
+        (np.zeros(3), np.zeros(3)),
+        (np.zeros((0, 2)), np.zeros((0, 2))),
+        (np.full((3, 2), np.nan), np.zeros((3, 2))),
+    ],
+)
+def test_w2_squared_refuses(a, b):
+    with pytest.raises(ValueError, match="w2_squared takes"):
+        w2_squared(a, b)

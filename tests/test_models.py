@@ -1,0 +1,71 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from models import ACTIVATIONS, MLP, parameter_count
+
+
+@pytest.mark.parametrize("frequencies", [0, 2])
+def test_mlp_against_numpy(frequencies):
+    mx.random.seed(3)
+    model = MLP(dim=2, width=5, depth=2, activation="isru", frequencies=frequencies)
+    rng = np.random.default_rng(0)
+    t, x = rng.uniform(size=(6, 1)), rng.normal(size=(6, 2))
+    angles = np.pi * t * np.arange(1, frequencies + 1)
+    h = np.concatenate([x, t, np.cos(angles), np.sin(angles)], axis=1)
+    for i, layer in enumerate(model.layers):
+        h = h @ np.array(layer.weight, np.float64).T + np.array(layer.bias, np.float64)
+        if i < 2:
+            h = h / np.sqrt(1 + h**2)
+    got = model(mx.array(t, mx.float32), mx.array(x, mx.float32))
+    np.testing.assert_allclose(np.array(got), h, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_the_three_shapes_of_time(dim):
+    model = MLP(dim=dim)
+    x = mx.random.normal((4, dim))
+    expected = model(mx.full((4, 1), 0.7), x)
+    assert expected.shape == (4, dim)
+    for t in (mx.full((4,), 0.7), mx.array(0.7), 0.7):
+        np.testing.assert_allclose(np.array(model(t, x)), np.array(expected), atol=1e-6)
+
+
+def test_time_matters_and_each_row_has_its_own():
+    model = MLP()
+    x = mx.ones((3, 2))
+    rows = model(mx.array([0.0, 0.5, 0.5]), x)
+    assert not mx.allclose(rows[0], rows[1])
+    assert mx.allclose(rows[1], rows[2])
+
+
+FORMULAS = {
+    "isru": lambda x: x / np.sqrt(1 + x**2),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "elu": lambda x: np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1),
+    "selu": lambda x: (
+        1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+    ),
+    "relu": lambda x: np.maximum(x, 0),
+    "softplus": lambda x: np.log1p(np.exp(x)),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    x = np.linspace(-4, 4, 33)
+    if name == "gelu":
+        from scipy.stats import norm
+
+        expected = x * norm.cdf(x)
+    else:
+        expected = FORMULAS[name](x)
+    got = ACTIVATIONS[name](mx.array(x, mx.float32))
+    np.testing.assert_allclose(np.array(got), expected, atol=1e-5)
+
+
+def test_repr_and_parameter_count():
+    model = MLP(dim=2, width=8, depth=2, activation="tanh", frequencies=1)
+    assert parameter_count(model) == (5 * 8 + 8) + (8 * 8 + 8) + (8 * 2 + 2)
+    assert repr(model) == "MLP(5 → 8 → 8 → 2, tanh, 138 parameters)"

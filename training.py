@@ -1,0 +1,241 @@
+"""The training loop, and the files a trained network is kept in.
+
+`train` fits a network to a method's velocity with Adam under a cosine schedule and leaves it
+with the moving average of its weights. A whole step (samples, coupling, loss, gradient, update,
+average) is one compiled function of a random key, and the host waits for a step only where
+somebody looks at the loss.
+"""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_map
+
+from models import NETWORKS
+from randomness import step_key
+
+FORMAT = "flow-matching-checkpoint"
+VERSION = "1"
+LOOK_EVERY = 100  # steps between looks at the loss
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of this program, or not a whole one."""
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        steps: how many were taken.
+        losses: (step, loss) of every look, the loss a mean over the steps since the last.
+        seconds: wall time from the second step on.
+        compile_seconds: wall time of the first step, which MLX compiles.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    steps: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def steps_per_second(self) -> float:
+        return (self.steps - 1) / self.seconds if self.seconds else 0.0
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or the weights are not finite any more.
+
+    The model holds the average of the weights at the last look where they were, after
+    `history.steps` steps.
+    """
+
+    def __init__(self, message: str, history: History):
+        super().__init__(message)
+        self.history = history
+
+
+def train(
+    model: nn.Module,
+    method,
+    source,
+    target,
+    *,
+    steps: int = 10_000,
+    batch_size: int = 256,
+    lr: float = 5e-3,
+    average: float = 0.999,
+    seed: int = 0,
+    on_look: Callable[[History], None] = lambda history: None,
+) -> History:
+    """Train a network in place towards the velocity that carries source to target.
+
+    Args:
+        model: a network called as model(t, x); it ends with the average of its weights.
+        method: one of `cfm.METHODS`, made.
+        source, target: datasets, or anything with sample(n, key).
+        steps: updates to make; the learning rate falls to 0 over them as half a cosine.
+        batch_size: pairs a step.
+        lr: learning rate at the start.
+        average: decay per step of the moving average of the weights.
+        seed: with the number of a step, decides all draws of that step.
+        on_look: called with the history every `LOOK_EVERY` steps and at the end.
+
+    Raises:
+        NonFiniteLossError: when the loss or the weights stop being finite.
+
+    Ctrl-C ends training after the step in flight; a second one ends it at once.
+    """
+    optimizer = optim.Adam(optim.cosine_decay(lr, steps), bias_correction=True)
+    optimizer.init(model.trainable_parameters())
+    averaged = tree_map(mx.array, model.trainable_parameters())
+    step = _compiled_step(
+        model, optimizer, averaged, average, partial(_pairs, source, target, batch_size), method
+    )
+    history, good, began = History(), tree_map(mx.array, averaged), time.perf_counter()
+    with _deferred_interrupt() as pressed:
+        while history.steps < steps and not pressed:
+            first, total = history.steps, mx.array(0.0)
+            until = min(first + LOOK_EVERY, steps) if first else 1
+            for n in range(first, until):
+                total = total + step(step_key(seed, n))
+                mx.async_eval(total, averaged)
+                history.steps = n + 1
+                if pressed:
+                    break
+            loss = total.item() / (history.steps - first)
+            if not (math.isfinite(loss) and _finite(model) and _finite(averaged)):
+                model.update(good)
+                failed, history.steps = history.steps, first
+                raise NonFiniteLossError(
+                    f"the loss or the weights ran off to infinity by step {failed:,}; "
+                    "a smaller --lr may help",
+                    history,
+                )
+            good = tree_map(mx.array, averaged)
+            if not first:
+                history.compile_seconds, began = time.perf_counter() - began, time.perf_counter()
+            history.seconds = time.perf_counter() - began
+            history.losses.append((history.steps, loss))
+            on_look(history)
+    history.interrupted = history.steps < steps
+    model.update(averaged)
+    return history
+
+
+def _pairs(source, target, count: int, key):
+    source_key, target_key = mx.random.split(key)
+    return source.sample(count, source_key), target.sample(count, target_key)
+
+
+def _compiled_step(model, optimizer, averaged: dict, average: float, draw, method):
+    """key → loss: one update of the model, the optimizer and the averaged weights, compiled."""
+    state = [model.state, optimizer.state, averaged]
+    value_and_grad = nn.value_and_grad(model, method.loss)
+
+    @partial(mx.compile, inputs=state, outputs=state)
+    def step(key):
+        draw_key, loss_key = mx.random.split(key)
+        loss, gradient = value_and_grad(model, *draw(draw_key), loss_key)
+        optimizer.update(model, gradient)
+        n = optimizer.step.astype(mx.float32)
+        decay = mx.minimum(average, n / (9 + n))  # a short memory while weights change fast
+        weights = model.trainable_parameters()
+        averaged.update(tree_map(lambda a, w: w + decay * (a - w), averaged, weights))
+        return loss
+
+    return step
+
+
+def _finite(tree) -> bool:
+    leaves = [leaf for _, leaf in tree_flatten(tree)]
+    return mx.all(mx.stack([mx.all(mx.isfinite(leaf)) for leaf in leaves])).item()
+
+
+@contextmanager
+def _deferred_interrupt():
+    """Yield a list that is filled by the first Ctrl-C, which then interrupts nothing.
+
+    A second one raises KeyboardInterrupt as usual. Where Ctrl-C is already handled by someone
+    else, or in a thread that gets no signals, nothing is changed.
+    """
+    pressed = []
+
+    def note(signum, frame):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(signum)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def save_checkpoint(path, model: nn.Module, config: dict):
+    """Write a network and its configuration to one safetensors file.
+
+    The file appears whole or not at all: it is written beside its place and then renamed.
+
+    Args:
+        path: where to; folders are made.
+        model: its weights are saved.
+        config: everything needed to make it again, as JSON can hold it; config["network"] and
+            config["model"] name an entry of `models.NETWORKS` and its arguments.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
+    metadata = {"format": FORMAT, "version": VERSION, "config": json.dumps(config)}
+    try:
+        mx.save_safetensors(str(part), dict(tree_flatten(model.parameters())), metadata)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_checkpoint(path) -> tuple[nn.Module, dict]:
+    """The network and the configuration that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged, newer, or something else.
+    """
+    try:
+        arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    if metadata.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has version {metadata.get('version')}; this program reads {VERSION}"
+        )
+    try:
+        config = json.loads(metadata["config"])
+        model = NETWORKS[config["network"]](**config["model"])
+        model.load_weights(list(arrays.items()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    return model, config
