@@ -1,0 +1,230 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from click.testing import CliRunner
+
+from cfm import METHODS
+from datasets import DATASETS
+from main import main
+from odeint import StepBudgetError
+from solver import SOLVERS
+from training import load_checkpoint
+
+QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
+PROGRAM = Path(__file__).parents[1] / "main.py"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [*QUICK, *arguments])
+
+
+def test_the_line_that_must_always_work(tmp_path):
+    """As a process, as a user would: nothing but lines in a pipe, figure and checkpoint there."""
+    arguments = ["--method", "vp", "--solver", "dopri5", "--steps", "300"]
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not set("\r\b\x1b") & set(done.stdout + done.stderr)
+    figure = tmp_path / "media" / "trajectories_vp_dopri5.png"
+    assert matplotlib.image.imread(figure).std() > 0.05
+    checkpoint = Path(re.search(r"checkpoint +(\S+)", done.stdout)[1])
+    _, config = load_checkpoint(tmp_path / checkpoint)
+    assert (config["method"], config["solver"], config["trained_steps"]) == ("vp", "dopri5", 300)
+    assert config["source"] == "8gaussians"
+    assert config["target"] == "moons"
+    for pattern in (
+        r"300 steps, [\d.]+ s, [\d,]+ steps/s",
+        r"NFE (\d+) \((\d+) steps accepted, (\d+) rejected\)",
+        r"W2² +[\d.]+ to fresh samples of moons; two true samples are [\d.]+ apart",
+        r"figure +media/trajectories_vp_dopri5.png",
+    ):
+        assert re.search(pattern, done.stdout), pattern
+    assert "training 300 of 300 steps  loss" in done.stderr
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods(run, method):
+    result = run("--method", method)
+    assert result.exit_code == 0, result.output
+    assert Path("media", f"trajectories_{method}_dopri5.png").exists()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers(run, solver):
+    result = run("--solver", solver, "--ode-steps", "5")
+    assert result.exit_code == 0, result.output
+    tableau = SOLVERS[solver]
+    nfe = 5 * (tableau.stages - 1) + 1 if tableau.fsal else 5 * tableau.stages
+    assert f"NFE {nfe} (5 steps accepted, 0 rejected)" in result.output
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_datasets_on_either_side(run, name):
+    for arguments in (["--source", name], ["--target", name]):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+
+
+def test_fm_starts_from_the_normal_distribution(run):
+    result = run("--method", "fm")
+    (checkpoint,) = Path("runs").iterdir()
+    assert load_checkpoint(checkpoint)[1]["source"] == "normal", result.output
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_out(run, suffix):
+    result = run("--out", f"here/there/figure{suffix}")
+    assert result.exit_code == 0, result.output
+    assert Path(f"here/there/figure{suffix}").stat().st_size > 1000
+
+
+def test_the_same_seed_gives_the_same_numbers(run):
+    def distance(*arguments):
+        return re.search(r"W2² +([\d.]+)", run(*arguments).output)[1]
+
+    assert distance("--seed", "3") == distance("--seed", "3")
+    assert distance("--seed", "3") != distance("--seed", "4")
+
+
+def test_runs_of_different_settings_do_not_overwrite_each_other(run):
+    for arguments in ([], ["--lr", "0.001"], ["--width", "9"], []):
+        run(*arguments)
+    assert len(list(Path("runs").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "vq"], ["--method", "'vq'", "Did you mean 'vp'?", "cfm, vp, fm"]),
+        (["--solver", "dopri"], ["--solver", "Did you mean 'dopri5'?"]),
+        (["--source", "8gaussian"], ["--source", "Did you mean '8gaussians'?"]),
+        (["--target", "moon"], ["--target", "Did you mean 'moons'?"]),
+        (["--activation", "zilu"], ["--activation", "Did you mean 'silu'?"]),
+        (["--network", "xyz"], ["--network", "There are mlp"]),
+        (["--steps", "0"], ["--steps", "0"]),
+        (["--steps", "many"], ["--steps", "many"]),
+        (["--steps", "1e12"], ["--steps"]),
+        (["--batch-size", "-1"], ["--batch-size", "-1"]),
+        (["--batch-size", "1000000000"], ["--batch-size"]),
+        (["--width", "0"], ["--width"]),
+        (["--depth", "0"], ["--depth"]),
+        (["--samples", "0"], ["--samples"]),
+        (["--samples", "1000000000"], ["--samples"]),
+        (["--ode-steps", "0"], ["--ode-steps"]),
+        (["--rtol", "0"], ["--rtol"]),
+        (["--atol", "-1e-5"], ["--atol"]),
+        (["--rtol", "nan"], ["--rtol", "not a finite number"]),
+        (["--sigma", "nan"], ["--sigma", "not a finite number"]),
+        (["--sigma", "-0.1"], ["--sigma"]),
+        (["--sigma", "inf"], ["--sigma"]),
+        (["--lr", "0"], ["--lr"]),
+        (["--lr", "inf"], ["--lr"]),
+        (["--lr", "nan"], ["--lr", "not a finite number"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--method", "fm", "--source", "moons"], ["--source", "'moons'", "--source normal"]),
+        (["--device", "gpu0"], ["--device", "gpu0"]),
+        (["--out", "figure.jpeg"], ["--out", "figure.jpeg", ".png, .pdf, .svg"]),
+        (["--out", "figure"], ["--out", ".png, .pdf, .svg"]),
+        (["--out", "/proc/figure.png"], ["--out", "/proc/figure.png", "cannot be written"]),
+        (["--frobnicate"], ["--frobnicate"]),
+    ],
+)
+def test_bad_input(run, arguments, words):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    (sentence,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    for word in words:
+        assert word in sentence
+    assert not list(Path().iterdir()), "something was made before the error was found"
+
+
+def test_a_device_that_is_not_there(run, monkeypatch):
+    monkeypatch.setattr("main.mx.is_available", lambda device: False)
+    result = run("--device", "gpu")
+    assert result.exit_code == 2
+    assert "'gpu' is not there; use cpu or auto" in result.output
+
+
+def test_out_in_the_way(run):
+    Path("file").write_text("")
+    Path("folder.png").mkdir()
+    for out in ("file/figure.png", "folder.png"):
+        result = run("--out", out)
+        assert result.exit_code == 2
+        assert out in result.output
+
+
+def test_runs_in_the_way(run):
+    Path("runs").write_text("")
+    result = run()
+    assert result.exit_code == 2
+    assert "runs" in result.output
+
+
+def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
+
+    monkeypatch.setattr("main.odeint", fail)
+    result = run()
+    assert result.exit_code == 1
+    assert "Error: dopri5 failed: 10 steps did not reach t = 1" in result.output
+    assert "Traceback" not in result.output
+    assert len(list(Path("runs").iterdir())) == 1
+
+
+def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
+    monkeypatch.setattr(
+        "cfm.Method.loss", lambda self, model, x0, x1, key: model(0.0, x0).sum() * 1e39
+    )
+    result = run()
+    assert result.exit_code == 1
+    assert "smaller --lr" in result.output
+    (checkpoint,) = Path("runs").iterdir()
+    assert load_checkpoint(checkpoint)[1]["trained_steps"] == 0
+
+
+def test_ctrl_c_stops_saves_and_draws(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), "--steps", "1000000", "--samples", "64"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "stopped by Ctrl-C" in output
+    assert (tmp_path / "media" / "trajectories_cfm_dopri5.png").exists()
+    (checkpoint,) = (tmp_path / "runs").iterdir()
+    assert 0 < load_checkpoint(checkpoint)[1]["trained_steps"] < 1_000_000
+
+
+def test_help():
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, str(PROGRAM), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert time.perf_counter() - began < 10  # the promise is one second; machines are noisy
+    for name in (*METHODS, *SOLVERS, *DATASETS, "python main.py --method vp --solver dopri5"):
+        assert name in done.stdout
+
+
+def test_options_of_the_design_are_there():
+    expected = (
+        "method solver source target sigma steps batch-size lr seed network width depth "
+        "activation ode-steps rtol atol samples device out"
+    )
+    names = {option for param in main.params for option in param.opts}
+    assert {f"--{name}" for name in expected.split()} <= names
