@@ -23,22 +23,25 @@ from randomness import as_key
 
 @dataclass(frozen=True)
 class Schedule:
-    """The coefficients of a path, each a function of t (N, 1) with values of t's shape."""
+    """The coefficients of a path, each a function of t (N, 1) with values of t's shape.
+
+    A path without noise has no `sigma`.
+    """
 
     alpha: Callable
     beta: Callable
-    sigma: Callable
+    sigma: Callable | None = None
 
     def __call__(self, t):
         """(α, β, σ) and their time derivatives (α', β', σ'), at t (N, 1)."""
-        curves = (self.alpha, self.beta, self.sigma)
+        curves = (self.alpha, self.beta, self.sigma or mx.zeros_like)
         pairs = [mx.jvp(curve, [t], [mx.ones_like(t)]) for curve in curves]
         return tuple(value[0] for value, _ in pairs), tuple(slope[0] for _, slope in pairs)
 
 
-def constant(value: float) -> Callable:
-    """The curve that stays at `value`."""
-    return lambda t: mx.full(t.shape, value, t.dtype)
+def constant(value: float) -> Callable | None:
+    """The curve that stays at `value`; None for 0."""
+    return (lambda t: mx.full(t.shape, value, t.dtype)) if value else None
 
 
 def straight(sigma: float) -> Schedule:
@@ -48,7 +51,7 @@ def straight(sigma: float) -> Schedule:
 
 def shrinking(sigma: float) -> Schedule:
     """Noise that shrinks to width σ around x1 (Lipman et al. 2023, eq. 20–23), x0 the noise."""
-    return Schedule(lambda t: t, lambda t: 1 - (1 - sigma) * t, constant(0.0))
+    return Schedule(lambda t: t, lambda t: 1 - (1 - sigma) * t)
 
 
 def trigonometric(sigma: float) -> Schedule:
@@ -82,7 +85,8 @@ class Method:
 
     def std(self, t):
         """σ(t), the standard deviation of p_t(x | x0, x1), in the shape of t."""
-        return self.schedule.sigma(t if isinstance(t, mx.array) else mx.array(t))
+        (_, _, sigma), _ = self.schedule(t if isinstance(t, mx.array) else mx.array(t))
+        return sigma
 
     def sample(self, t, x0, x1, noise):
         """xt ~ p_t(x | x0, x1) and its velocity ut, each (N, D), given the noise ε (N, D)."""
@@ -103,9 +107,11 @@ class Method:
         couple_key, t_key, noise_key = mx.random.split(as_key(key), 3)
         x0, x1 = self.couple(x0, x1, couple_key)
         count = x0.shape[0]
-        t = mx.arange(count)[:, None] + mx.random.uniform(shape=(count, 1), key=t_key)
-        xt, ut = self.sample(t / count, x0, x1, mx.random.normal(x0.shape, key=noise_key))
-        return mx.mean(mx.square(model(t / count, xt) - ut))
+        t = (mx.arange(count)[:, None] + mx.random.uniform(shape=(count, 1), key=t_key)) / count
+        noisy = self.schedule.sigma is not None
+        noise = mx.random.normal(x0.shape, key=noise_key) if noisy else mx.zeros_like(x0)
+        xt, ut = self.sample(t, x0, x1, noise)
+        return mx.mean(mx.square(model(t, xt) - ut))
 
 
 def _method(name, title, path, default_sigma, normal_source=False) -> Callable[..., Method]:

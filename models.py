@@ -14,21 +14,55 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 
-@partial(mx.compile, shapeless=True)
+@mx.custom_function
 def isru(x):
     """x / √(1 + x²), the inverse square root unit (Carlile et al. 2017).
 
     As smooth and bounded as tanh, and several times cheaper on a CPU.
     """
+    return _isru(x)
+
+
+@isru.vjp
+def _(x, cotangent, _):
+    return _isru_gradient(x, cotangent)
+
+
+@partial(mx.compile, shapeless=True)
+def _isru(x):
     return x * mx.rsqrt(1 + mx.square(x))
+
+
+@partial(mx.compile, shapeless=True)
+def _isru_gradient(x, cotangent):
+    """Its derivative (1 + x²)^(−3/2), in fewer operations than the chain rule finds."""
+    root = mx.rsqrt(1 + mx.square(x))
+    return cotangent * root * root * root
+
+
+@partial(mx.compile, shapeless=True)
+def elu(x):
+    """x where it is positive, eˣ − 1 elsewhere (Clevert et al. 2016).
+
+    Without MLX's `exp`, for two reasons: its power is three times faster on Linux's CPU, and
+    the exponential of a large x that is then not used would make the gradient no number.
+    """
+    return mx.maximum(x, 0) + mx.power(math.e, mx.minimum(x, 0)) - 1
+
+
+@partial(mx.compile, shapeless=True)
+def selu(x):
+    """ELU scaled so that layers keep mean 0 and variance 1 (Klambauer et al. 2017)."""
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    return scale * (mx.maximum(x, 0) + alpha * (mx.power(math.e, mx.minimum(x, 0)) - 1))
 
 
 ACTIVATIONS = {
     "isru": isru,
     "silu": nn.silu,
     "tanh": mx.tanh,
-    "elu": nn.elu,
-    "selu": nn.selu,
+    "elu": elu,
+    "selu": selu,
     "gelu": nn.gelu,
     "relu": nn.relu,
     "softplus": nn.softplus,

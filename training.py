@@ -1,18 +1,19 @@
 """The training loop, and the files a trained network is kept in.
 
 `train` fits a network to a method's velocity with Adam under a cosine schedule and leaves it
-with the moving average of its weights. A whole step (samples, coupling, loss, gradient, update,
-average) is one compiled function of a random key, and the host waits for a step only where
-somebody looks at the loss.
+with the moving average of its weights. The samples of a few steps are drawn in one compiled
+call, each step's from its own key; the rest of a step (coupling, path, loss, gradient, update,
+average) is a second one. The host waits only where somebody looks at the loss.
 """
 
+import itertools
 import json
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,7 @@ from randomness import step_key
 FORMAT = "flow-matching-checkpoint"
 VERSION = "1"
 LOOK_EVERY = 100  # steps between looks at the loss
+DRAW_AHEAD = 25  # steps whose samples are drawn together, which costs half as much
 
 
 class CheckpointError(ValueError):
@@ -104,16 +106,15 @@ def train(
     optimizer = optim.Adam(optim.cosine_decay(lr, steps), bias_correction=True)
     optimizer.init(model.trainable_parameters())
     averaged = tree_map(mx.array, model.trainable_parameters())
-    step = _compiled_step(
-        model, optimizer, averaged, average, partial(_pairs, source, target, batch_size), method
-    )
+    step = _compiled_step(model, optimizer, averaged, average, method)
+    draws = _draws(source, target, batch_size, seed)
     history, good, began = History(), tree_map(mx.array, averaged), time.perf_counter()
     with _deferred_interrupt() as pressed:
         while history.steps < steps and not pressed:
             first, total = history.steps, mx.array(0.0)
             until = min(first + LOOK_EVERY, steps) if first else 1
             for n in range(first, until):
-                total = total + step(step_key(seed, n))
+                total = total + step(*next(draws))
                 mx.async_eval(total, averaged)
                 history.steps = n + 1
                 if pressed:
@@ -138,20 +139,27 @@ def train(
     return history
 
 
-def _pairs(source, target, count: int, key):
-    source_key, target_key = mx.random.split(key)
-    return source.sample(count, source_key), target.sample(count, target_key)
+def _draws(source, target, count: int, seed: int) -> Iterator[tuple]:
+    """For one step after the other, (x0, x1, key): its samples, and a key for its loss."""
+
+    def draw(key):
+        source_key, target_key, loss_key = mx.random.split(key, 3)
+        return source.sample(count, source_key), target.sample(count, target_key), loss_key
+
+    draw_all = mx.compile(mx.vmap(draw))
+    for first in itertools.count(step=DRAW_AHEAD):
+        keys = mx.stack([step_key(seed, n) for n in range(first, first + DRAW_AHEAD)])
+        yield from zip(*draw_all(keys), strict=True)
 
 
-def _compiled_step(model, optimizer, averaged: dict, average: float, draw, method):
-    """key → loss: one update of the model, the optimizer and the averaged weights, compiled."""
+def _compiled_step(model, optimizer, averaged: dict, average: float, method) -> Callable:
+    """(x0, x1, key) → loss: an update of model, optimizer and averaged weights, compiled."""
     state = [model.state, optimizer.state, averaged]
     value_and_grad = nn.value_and_grad(model, method.loss)
 
     @partial(mx.compile, inputs=state, outputs=state)
-    def step(key):
-        draw_key, loss_key = mx.random.split(key)
-        loss, gradient = value_and_grad(model, *draw(draw_key), loss_key)
+    def step(x0, x1, key):
+        loss, gradient = value_and_grad(model, x0, x1, key)
         optimizer.update(model, gradient)
         n = optimizer.step.astype(mx.float32)
         decay = mx.minimum(average, n / (9 + n))  # a short memory while weights change fast
