@@ -4,6 +4,10 @@ MLX's Linux wheel is linked with the reference BLAS, whose matrix products are s
 slower than OpenBLAS's. A library loaded earlier with global symbols takes its place, so an
 OpenBLAS is looked for in the `cmeel-openblas` wheel of requirements.txt, then in the system.
 `LIBRARY` is the path of the one in use, or None: everything works without, only slowly.
+
+It is held to one thread unless OPENBLAS_NUM_THREADS says otherwise. Networks of this size gain
+next to nothing from more, and threads that wait for each other by spinning make training five
+times slower as soon as another program wants the processor.
 """
 
 import ctypes
@@ -20,9 +24,11 @@ def load_openblas() -> str | None:
         for candidate in candidates:
             try:
                 prepare()
-                ctypes.CDLL(str(candidate), mode=ctypes.RTLD_GLOBAL)
+                library = ctypes.CDLL(str(candidate), mode=ctypes.RTLD_GLOBAL)
             except OSError:
                 continue
+            if "OPENBLAS_NUM_THREADS" not in os.environ:
+                library.openblas_set_num_threads(1)
             return str(candidate)
     return None
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ import numpy as np
 
 from cfm import METHODS, Method
 from datasets import DATASETS, Dataset
-from metrics import w2_squared
+from metrics import FlowDistances, flow_distances
 from models import ACTIVATIONS, NETWORKS
 from odeint import OdeError, Solution, odeint
 from options import FigurePath, Name, Number, SectionedCommand, option, require_writable
@@ -27,7 +28,8 @@ FIGURES = (".png", ".pdf", ".svg")
 FIXED_STEPS = 100  # of a solver without an error estimate, unless --ode-steps says otherwise
 FRAMES = 101  # times at which the paths are drawn
 FIGURE_POINTS = 50_000  # of the target, for its density
-W2_POINTS = 2048  # at most so many, since the exact assignment takes cubic time
+W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
+W2_DRAWS = 3
 
 flow, network, training, solving, output = map(
     option, ("Flow", "Network", "Training", "Solving", "Output")
@@ -97,7 +99,7 @@ def main(**options):
     _report_training(model, history, config)
     result = _generate(model, source, target, config)
     _report_result(result, config)
-    _draw(out, result, method, config)
+    _draw(out, result, target, method, config)
     click.echo(f"figure      {out}\ncheckpoint  {checkpoint}")
 
 
@@ -157,40 +159,37 @@ class _Generated:
 
     solution: Solution
     seconds: float
-    target: mx.array
-    w2: float
-    w2_best: float
+    distances: FlowDistances
 
 
 def _generate(model, source: Dataset, target: Dataset, config: dict) -> _Generated:
-    """Carry fresh source samples to the target and compare them with fresh target samples."""
-    keys = mx.random.split(step_key(config["seed"], EVALUATION), 4)
+    """Carry fresh source samples to the target and measure how well they fit there."""
+    paths_key, distance_key = mx.random.split(step_key(config["seed"], EVALUATION))
     tableau = SOLVERS[config["solver"]]
-    steps = config["ode_steps"] or (None if tableau.adaptive else FIXED_STEPS)
-    began = time.perf_counter()
+    solve = partial(
+        odeint,
+        model,
+        solver=tableau.name,
+        rtol=config["rtol"],
+        atol=config["atol"],
+        steps=config["ode_steps"] or (None if tableau.adaptive else FIXED_STEPS),
+    )
+    count = config["samples"]
     try:
-        solution = odeint(
-            model,
-            source.sample(config["samples"], keys[0]),
-            np.linspace(0, 1, FRAMES),
-            solver=tableau.name,
-            rtol=config["rtol"],
-            atol=config["atol"],
-            steps=steps,
-        )
+        began = time.perf_counter()
+        solution = solve(source.sample(count, paths_key), np.linspace(0, 1, FRAMES))
         mx.eval(solution.x)
+        seconds = time.perf_counter() - began
+        distances = flow_distances(
+            lambda x0: solve(x0, [0.0, 1.0]).x[-1],
+            source,
+            target,
+            min(count, W2_POINTS),
+            mx.random.split(distance_key, W2_DRAWS),
+        )
     except OdeError as error:
         raise click.ClickException(f"{tableau.name} failed: {error}") from None
-    seconds = time.perf_counter() - began
-    count = min(config["samples"], W2_POINTS)
-    fresh, others = (target.sample(count, key) for key in keys[1:3])
-    return _Generated(
-        solution,
-        seconds,
-        target.sample(FIGURE_POINTS, keys[3]),
-        w2_squared(solution.x[-1, :count], fresh),
-        w2_squared(others, fresh),
-    )
+    return _Generated(solution, seconds, distances)
 
 
 def _report_training(model, history: History, config: dict):
@@ -204,25 +203,25 @@ def _report_training(model, history: History, config: dict):
 
 
 def _report_result(result: _Generated, config: dict):
-    solution = result.solution
+    solution, distances = result.solution, result.distances
     click.echo(
         f"sampling    {config['samples']:,} points with {config['solver']}, "
         f"{result.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
-        f"W2²         {result.w2:.4f} to fresh samples of {config['target']}; "
-        f"two true samples are {result.w2_best:.4f} apart"
+        f"W2²         {distances.to_target:.4f} ± {distances.error:.4f} to fresh samples of "
+        f"{config['target']}; two true samples are {distances.best:.4f} apart"
     )
 
 
-def _draw(out: Path, result: _Generated, method: Method, config: dict):
+def _draw(out: Path, result: _Generated, target: Dataset, method: Method, config: dict):
     from plots import plot_trajectories  # here, since matplotlib takes long to import
 
     plot_trajectories(
         out,
         np.array(result.solution.x),
-        np.array(result.target),
+        np.array(target.sample(FIGURE_POINTS, mx.random.key(config["seed"]))),
         title=f"{method.title}, {config['solver']}: NFE {result.solution.nfe}, "
-        f"$W_2^2$ = {result.w2:.3f}",
+        f"$W_2^2$ = {result.distances.to_target:.3f}",
         names=(config["source"], config["target"]),
     )
 

@@ -57,7 +57,7 @@ def bounding_box(*clouds: np.ndarray, margin: float = 0.06):
 
 
 def plot_trajectories(
-    out, paths: np.ndarray, target: np.ndarray, title: str, names=("source", "target"), shown=250
+    out, paths: np.ndarray, target: np.ndarray, title: str, names=("source", "target"), shown=200
 ):
     """Source points, the paths they take, and where they arrive, over the target's density.
 
@@ -67,9 +67,9 @@ def plot_trajectories(
         target: (M, D), a sample of the target.
         title: above the figure.
         names: of source and target, for the legend.
-        shown: how many of the paths are drawn; points are drawn for all.
+        shown: how many of the paths are drawn; of the points, ten times as many.
     """
-    source, generated = paths[0, :, :2], paths[-1, :, :2]
+    source, generated = paths[[0, -1], : 10 * shown, :2]
     box = bounding_box(source, generated, target)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.2, 5.5), layout="constrained")
@@ -84,10 +84,10 @@ def plot_trajectories(
         )
         axes.add_collection(
             LineCollection(
-                paths[:, :shown, :2].swapaxes(0, 1), colors=PATHS, linewidths=0.4, alpha=0.45
+                paths[:, :shown, :2].swapaxes(0, 1), colors=PATHS, linewidths=0.5, alpha=0.4
             )
         )
-        dots = {"s": 5, "linewidths": 0, "alpha": 0.75}
+        dots = {"s": 3.5, "linewidths": 0, "alpha": 0.7}
         axes.scatter(*source.T, color=SOURCE, **dots, zorder=3)
         axes.scatter(*generated.T, color=GENERATED, **dots, zorder=4)
         axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=title)

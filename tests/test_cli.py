@@ -44,7 +44,7 @@ def test_the_line_that_must_always_work(tmp_path):
     for pattern in (
         r"300 steps, [\d.]+ s, [\d,]+ steps/s",
         r"NFE (\d+) \((\d+) steps accepted, (\d+) rejected\)",
-        r"W2² +[\d.]+ to fresh samples of moons; two true samples are [\d.]+ apart",
+        r"W2² +[\d.]+ ± [\d.]+ to fresh samples of moons; two true samples are [\d.]+ apart",
         r"figure +media/trajectories_vp_dopri5.png",
     ):
         assert re.search(pattern, done.stdout), pattern

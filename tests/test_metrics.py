@@ -4,7 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from metrics import w2_squared
+from datasets import DATASETS
+from metrics import flow_distances, w2_squared
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -35,3 +36,15 @@ def test_w2_squared_of_a_shift():
 def test_w2_squared_refuses(a, b):
     with pytest.raises(ValueError, match="w2_squared takes"):
         w2_squared(a, b)
+
+
+def test_flow_distances_of_flows_known():
+    """The identity from moons to moons is as good as it gets; a shift by (1, 2) adds 5 to W2²."""
+    moons, keys = DATASETS["moons"], mx.random.split(mx.random.key(0), 4)
+    same = flow_distances(lambda x0: x0, moons, moons, 256, keys)
+    assert same.to_target == pytest.approx(same.best, rel=0.3)
+    assert 0 < same.error < same.best
+    shifted = flow_distances(lambda x0: x0 + mx.array([1.0, 2.0]), moons, moons, 256, keys)
+    assert shifted.to_target == pytest.approx(5, rel=0.1)
+    assert shifted.best == same.best
+    assert flow_distances(lambda x0: x0, moons, moons, 64, keys[:1]).error == 0
