@@ -3,7 +3,10 @@ import math
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from models import MLP
 from odeint import NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint
 from solver import SOLVERS
 
@@ -141,6 +144,160 @@ def test_pytrees():
     np.testing.assert_allclose(q[:, 0], np.cos(np.linspace(0, 7, 15)), atol=1e-7)
 
 
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
+def test_a_solution_can_be_called_between_its_times(name, span):
+    """Of x' = −2 t x² on one equal grid for all; the error is that of the interpolant."""
+    calls = []
+
+    def field(t, x):
+        calls.append(1)
+        return quadratic(t, x)
+
+    x0 = quadratic_solution(np.array([1.0, 0.4]), span[0])
+    solution = odeint(field, mx.array(x0, mx.float64), span, solver=name, steps=64)
+    spent = len(calls)
+    times = np.random.default_rng(0).uniform(0, 2, 20)
+    expected = quadratic_solution(np.array([1.0, 0.4]), times[:, None])
+    tol = {1: 8e-2, 2: 3e-3, 3: 3e-5}.get(SOLVERS[name].order, 1e-6)
+    np.testing.assert_allclose(np.array(solution(times)), expected, atol=tol)
+    assert solution(1.0).shape == (2,)
+    assert solution([1.0]).shape == (1, 2)
+    np.testing.assert_allclose(np.array(solution(span)), np.array(solution.x), rtol=1e-13)
+    assert len(calls) == spent == solution.nfe
+
+
+def test_a_solution_is_called_inside_its_interval_only():
+    solution = odeint(decay, mx.array([1.0]), [0.0, 1.0])
+    for t in (-0.1, 1.1, [0.5, 2.0]):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            solution(t)
+    with pytest.raises(ValueError, match="dense=True"):
+        odeint(decay, mx.array([1.0]), [0.0, 1.0], dense=False)(0.5)
+
+
+def test_tolerances_of_single_leaves():
+    """Loose for the fast oscillator, the solve costs what the slow one needs."""
+
+    def field(t, x):
+        return {"fast": mx.cos(40 * t) * mx.ones(1), "slow": -x["slow"]}
+
+    state = {"fast": mx.zeros(1), "slow": mx.ones(1)}
+    loose = {"fast": 1e3, "slow": 1e-5}
+    both = odeint(field, state, [0.0, 1.0])
+    one = odeint(field, state, [0.0, 1.0], atol=loose, rtol=loose)
+    assert one.nfe < both.nfe / 3
+    assert one.x["slow"][-1].item() == pytest.approx(math.exp(-1), abs=1e-5)
+
+
+def test_norm():
+    """With the greatest error in place of the mean square, one rough number among many counts."""
+
+    def field(t, x):
+        return mx.concatenate([mx.cos(30 * t) * mx.ones(1), mx.zeros(9_999)])
+
+    def greatest(tree):
+        return mx.max(mx.abs(tree))
+
+    x0 = mx.zeros(10_000)
+    mean_square = odeint(field, x0, [0.0, 1.0])
+    maximum = odeint(field, x0, [0.0, 1.0], norm=greatest)
+    assert maximum.nfe > mean_square.nfe
+    expected = math.sin(30) / 30
+    errors = [abs(run.x[-1, 0].item() - expected) for run in (maximum, mean_square)]
+    assert errors[0] < errors[1]
+
+
+def test_first_and_largest_step():
+    free = odeint(decay, mx.array([1.0]), [0.0, 1.0])
+    held = odeint(decay, mx.array([1.0]), [0.0, 1.0], max_step=0.05)
+    assert free.accepted < 20 <= held.accepted
+    given = odeint(decay, mx.array([1.0]), [0.0, 1.0], first_step=0.2)
+    assert given.nfe == 1 + 6 * (given.accepted + given.rejected)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("how", [{"solver": "rk4", "steps": 4}, {}])
+def test_new_weights_mean_new_results(compiled, how):
+    """The result after a change of weights is that of the weights now in the model."""
+    model = MLP(width=8, depth=1)
+    field = mx.compile(model, inputs=[model.state]) if compiled else model
+    x0 = mx.ones((3, 2))
+    before = odeint(field, x0, [0.0, 1.0], **how).x[-1]
+    model.layers[-1].weight = model.layers[-1].weight * 0
+    model.layers[-1].bias = mx.array([1.0, -2.0])
+    after = odeint(field, x0, [0.0, 1.0], **how).x[-1]
+    np.testing.assert_allclose(np.array(after), np.tile([2.0, -1.0], (3, 1)), atol=1e-6)
+    assert not mx.allclose(before, after)
+
+
+def test_nothing_is_traced_again_as_the_step_changes():
+    """A compiled field is traced once for all steps and stages of all solves."""
+    traces = []
+
+    @mx.compile
+    def field(t, x):
+        traces.append(1)
+        return -2 * t * mx.square(x)
+
+    for tol in (1e-3, 1e-5):
+        odeint(field, mx.array([1.0, 2.0]), [0.0, 2.0], rtol=tol, atol=tol)
+    assert len(traces) == 1
+
+
+small = st.floats(-1.5, 1.5)
+problems = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def oscillator(rate, damping, drive):
+    """A driven, damped, nonlinear oscillator in true double precision."""
+
+    def field(t, x):
+        q, p = x[0], x[1]
+        return mx.stack([rate * p, -rate * mx.tanh(q) - damping * p + drive * t])
+
+    return field
+
+
+@problems
+@given(small, small, small, small, small, st.floats(0.1, 3), st.sampled_from(ADAPTIVE[1:]))
+def test_there_and_back_again(rate, damping, drive, q, p, span, name):
+    field = oscillator(rate, damping, drive)
+    x0 = mx.array([q, p], mx.float64)
+    how = {"solver": name, "rtol": 1e-8, "atol": 1e-8}
+    end = odeint(field, x0, [0.0, span], **how).x[-1]
+    back = odeint(field, end, [span, 0.0], **how).x[-1]
+    np.testing.assert_allclose(np.array(back), [q, p], atol=1e-4)
+
+
+@problems
+@given(small, small, small, small, small, st.floats(0.2, 0.8), st.sampled_from(ADAPTIVE[1:]))
+def test_splitting_the_interval_changes_nothing(rate, damping, drive, q, p, part, name):
+    field = oscillator(rate, damping, drive)
+    x0 = mx.array([q, p], mx.float64)
+    how = {"solver": name, "rtol": 1e-8, "atol": 1e-8}
+    whole = odeint(field, x0, [0.0, part, 2.0], **how)
+    first = odeint(field, x0, [0.0, part], **how).x[-1]
+    second = odeint(field, first, [part, 2.0], **how).x[-1]
+    np.testing.assert_allclose(np.array(whole.x[1]), np.array(first), atol=1e-5)
+    np.testing.assert_allclose(np.array(whole.x[2]), np.array(second), atol=1e-5)
+
+
+@problems
+@given(small, small, small, small, small, st.floats(0.2, 5), st.sampled_from(list(SOLVERS)))
+def test_scaling_time_scales_the_field(rate, damping, drive, q, p, scale, name):
+    """x(t / s) solves x' = f(t / s, x) / s: the same steps, so the same numbers, fixed or not."""
+    field = oscillator(rate, damping, drive)
+    x0 = mx.array([q, p], mx.float64)
+
+    def slowed(t, x):
+        return field(t / scale, x) / scale
+
+    plain = odeint(field, x0, [0.0, 2.0], solver=name, steps=16).x[-1]
+    other = odeint(slowed, x0, [0.0, 2.0 * scale], solver=name, steps=16).x[-1]
+    np.testing.assert_allclose(np.array(plain), np.array(other), rtol=1e-9, atol=1e-9)
+
+
 def test_tighter_tolerances_mean_smaller_errors():
     errors = []
     for tol in (1e-3, 1e-5, 1e-7, 1e-9):
@@ -230,6 +387,9 @@ def test_non_finite_initial_state(name):
         ({"rtol": math.nan}, "rtol must be a positive number"),
         ({"steps": 0}, "steps must be a positive number"),
         ({"max_steps": 0}, "max_steps must be a positive number"),
+        ({"first_step": 0.0}, "first_step must be a positive number"),
+        ({"max_step": -1.0}, "max_step must be a positive number"),
+        ({"rtol": {"x": 1e-3}}, "in the structure of x0"),
         ({"gradient": "magic"}, "gradient"),
         ({"x0": mx.array([1, 2])}, "float32 or float64"),
         ({"x0": [1.0, 2.0]}, "float32 or float64"),
