@@ -179,8 +179,9 @@ def _finite(tree) -> bool:
 def _deferred_interrupt():
     """Yield a list that is filled by the first Ctrl-C, which then interrupts nothing.
 
-    A second one raises KeyboardInterrupt as usual. Where Ctrl-C is already handled by someone
-    else, or in a thread that gets no signals, nothing is changed.
+    A second one raises KeyboardInterrupt as usual, and so does one while MLX compiles. Where
+    Ctrl-C is already handled by someone else, or in a thread that gets no signals, nothing is
+    changed.
     """
     pressed = []
 
@@ -197,6 +198,11 @@ def _deferred_interrupt():
         signal.signal(signal.SIGINT, note)
     try:
         yield pressed
+    except RuntimeError:
+        # a terminal interrupts the compilers that MLX started as well, and then MLX fails
+        if pressed:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
