@@ -11,6 +11,7 @@ is any pytree of arrays.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -100,19 +101,24 @@ class Tableau:
         return tuple(map(tuple, rows))
 
 
+@partial(mx.compile, shapeless=True)
+def _weighted_sum(x, scales, arrays):
+    return x + sum(scale * array for scale, array in zip(scales, arrays, strict=True))
+
+
 def combine(x, dt, weights, stages):
     """x + dt Σ_i weights_i stages_i, leaf by leaf; terms of weight zero cost nothing.
 
-    The factors are made plain floats: numpy's would turn the arrays into numpy's, and so cut
-    them off from their gradients.
+    Each is one fused kernel for all solves: its factors are inputs. No field is compiled here,
+    and so none can be remembered with old weights.
     """
     terms = [(float(dt * w), k) for w, k in zip(weights, stages, strict=False) if w]
     if not terms:
         return x
-    scales, used = zip(*terms, strict=True)
+    factors, used = zip(*terms, strict=True)
 
     def leaf(x, *ks):
-        return x + sum(scale * k for scale, k in zip(scales, ks, strict=True))
+        return _weighted_sum(x, [mx.array(factor, x.dtype) for factor in factors], ks)
 
     return tree_map(leaf, x, *used)
 
@@ -159,11 +165,16 @@ def scaled_error(tableau: Tableau, dt: float, x, x_new, stages, rtol, atol):
     given as pytrees of floats like x. A step is good where a norm of this is at most 1.
     """
 
-    def leaf(error, x, x_new, rtol, atol):
-        return error / (atol + rtol * mx.maximum(mx.abs(x), mx.abs(x_new)))
+    def leaf(error, x, x_new, *tolerances):
+        return _in_tolerances(error, x, x_new, *(mx.array(tol, x.dtype) for tol in tolerances))
 
     error = combine(tree_map(mx.zeros_like, x), dt, tableau.error, stages)
     return tree_map(leaf, error, x, x_new, rtol, atol)
+
+
+@partial(mx.compile, shapeless=True)
+def _in_tolerances(error, x, x_new, rtol, atol):
+    return error / (atol + rtol * mx.maximum(mx.abs(x), mx.abs(x_new)))
 
 
 def rms(tree) -> mx.array:
