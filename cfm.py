@@ -1,14 +1,17 @@
 """Flow-matching methods: which path joins source to target, and what a network learns of it.
 
-Every path here is affine in the pair and Gaussian around it (Lipman et al. 2023, Theorem 3):
+Every path here is affine in the pair and, unless σ is 0, Gaussian around it (Lipman et al. 2023,
+Theorem 3; Tong et al. 2024, eq. 10):
 
     xt = α(t) x1 + β(t) x0 + σ(t) ε,      ε ~ N(0, I)
     ut = α'(t) x1 + β'(t) x0 + σ'(t) ε
 
 so a method is a `Schedule` (α, β, σ), a default σ and a coupling of the pair. The velocity is
-the derivative of the schedule, taken by MLX, and so cannot disagree with it. `METHODS` is what
-the command line offers. Where samples come from is the business of `datasets.py`, how networks
-are trained that of `training.py`.
+the derivative of the schedule, taken by MLX, and so cannot disagree with it. Where σ is not 0 at
+an end, the flow learned carries the source blurred by it to the target blurred by it.
+
+`METHODS` is what the command line offers. Where samples come from is the business of
+`datasets.py`, how networks are trained that of `training.py`.
 """
 
 import math
@@ -100,7 +103,7 @@ class Method:
         return x0, x1
 
     def loss(self, model, x0, x1, key=None):
-        """The flow-matching loss, E‖model(t, xt) − ut‖² over batch and dimensions, a scalar.
+        """The flow-matching loss: the mean of (model(t, xt) − ut)² over batch and dimensions.
 
         Times are stratified: one in each of N equal parts of [0, 1], uniform in its part.
         """
@@ -117,6 +120,8 @@ class Method:
 def _method(name, title, path, default_sigma, normal_source=False) -> Callable[..., Method]:
     def build(sigma: float | None = None) -> Method:
         sigma = default_sigma if sigma is None else sigma
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma must be a number from 0 up, not {sigma}")
         return Method(name, title, path(sigma), sigma, normal_source)
 
     build.__doc__ = f"{title}; sigma is {default_sigma:g} unless given."
@@ -124,7 +129,7 @@ def _method(name, title, path, default_sigma, normal_source=False) -> Callable[.
 
 
 METHODS: dict[str, Callable[..., Method]] = {
-    "cfm": _method("cfm", "independent CFM", straight, 0.1),
-    "vp": _method("vp", "variance-preserving interpolant", trigonometric, 0.0),
+    "cfm": _method("cfm", "Independent CFM", straight, 0.1),
+    "vp": _method("vp", "Variance-preserving interpolant", trigonometric, 0.0),
     "fm": _method("fm", "Lipman's flow matching", shrinking, 1e-3, normal_source=True),
 }

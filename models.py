@@ -92,6 +92,10 @@ class MLP(nn.Module):
         frequencies: int = 3,
     ):
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}"
+            )
         self.activation = activation
         self.frequencies = frequencies
         sizes = [dim + 1 + 2 * frequencies, *[width] * depth, dim]

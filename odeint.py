@@ -71,11 +71,18 @@ class Solution:
 
     def __call__(self, t):
         if not self._steps:
-            raise ValueError("this solve kept no steps: dense=True and gradient='direct' keep them")
+            raise ValueError(
+                "this solve kept no steps: it took none, or dense=True and gradient='direct' "
+                "were not both given"
+            )
         times = np.array(t, dtype=np.float64)
+        if times.ndim > 1 or not times.size:
+            raise ValueError(f"t must be a time or a list of times, not of shape {times.shape}")
         start, end = self._steps[0].start, self._steps[-1].end
-        if np.any(times < min(start, end)) or np.any(times > max(start, end)):
+        low, high, slack = min(start, end), max(start, end), 1e-6 * abs(end - start)
+        if not np.all((times >= low - slack) & (times <= high + slack)):
             raise ValueError(f"t must lie between {start:g} and {end:g}")
+        times = np.clip(times, low, high)  # self.t is rounded to float32, and meant too
         forward = math.copysign(1.0, end - start)
         ends = [forward * taken.end for taken in self._steps]
         places = np.searchsorted(ends, forward * times.reshape(-1))
@@ -195,9 +202,10 @@ def odeint(
         0.3679
     """
     times, dtype = _check_times(t), _check_state(x0)
-    for name, value in (("steps", steps), ("max_steps", max_steps), ("first_step", first_step)):
-        _check_positive(name, 1 if value is None else value)
-    _check_positive("max_step", max_step if max_step != math.inf else 1)
+    for name, value in (("steps", 1 if steps is None else steps), ("max_steps", max_steps)):
+        _check_positive(name, value, kinds=(int,))
+    _check_positive("first_step", 1 if first_step is None else first_step)
+    _check_positive("max_step", 1 if max_step == math.inf else max_step)
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient {gradient!r}; there are {', '.join(GRADIENTS)}")
     rtol, atol = _check_tolerance("rtol", rtol, x0), _check_tolerance("atol", atol, x0)
@@ -539,7 +547,7 @@ def _dtype(tree) -> mx.Dtype:
 
 
 def _check_solver(name: str) -> Tableau:
-    if name in SOLVERS:
+    if isinstance(name, str) and name in SOLVERS:
         return SOLVERS[name]
     close = get_close_matches(str(name), SOLVERS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SOLVERS)}"
@@ -577,6 +585,9 @@ def _check_state(x0) -> mx.Dtype:
 
 
 def _check_derivative(x, derivative):
+    for _, leaf in tree_flatten(derivative):
+        if not isinstance(leaf, mx.array):
+            raise ValueError(f"the field returns {type(leaf).__name__} where it should an array")
     wanted, given = (
         {path: (leaf.shape, leaf.dtype) for path, leaf in tree_flatten(tree)}
         for tree in (x, derivative)
@@ -594,14 +605,15 @@ def _where(path: str) -> str:
     return f" at {path}" if path else ""
 
 
-def _check_positive(name: str, value):
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive number, not {value}")
+def _check_positive(name: str, value, kinds=(int, float)):
+    if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
+        what = "number" if float in kinds else "whole number"
+        raise ValueError(f"{name} must be a positive {what}, not {value!r}")
 
 
 def _check_tolerance(name: str, tolerance, x0):
     """A pytree of floats like x0, from one or from a number."""
-    if isinstance(tolerance, int | float):
+    if not isinstance(tolerance, dict | list | tuple):
         _check_positive(name, tolerance)
         return tree_map(lambda _: float(tolerance), x0)
     given = tree_flatten(tolerance)

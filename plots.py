@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection
 
 FORMATS = (".png", ".pdf", ".svg")
-SOURCE, GENERATED, PATHS, TARGET = "#0072B2", "#D55E00", "#7F7F7F", "Greys"
+SOURCE, GENERATED, PATHS, TARGET = "#0072B2", "#D55E00", "#333333", "Greys"
 STYLE = {
     "figure.dpi": 150,
     "savefig.dpi": 150,
@@ -70,7 +70,8 @@ def plot_trajectories(
         shown: how many of the paths are drawn; of the points, ten times as many.
     """
     source, generated = paths[[0, -1], : 10 * shown, :2]
-    box = bounding_box(source, generated, target)
+    drawn = paths[:, :shown, :2]
+    box = bounding_box(source, generated, target, drawn.reshape(-1, 2))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.2, 5.5), layout="constrained")
         axes.imshow(
@@ -78,30 +79,29 @@ def plot_trajectories(
             extent=box,
             origin="lower",
             cmap=TARGET,
-            vmax=1.6,
+            vmax=2.2,
             interpolation="bilinear",
             zorder=0,
         )
         axes.add_collection(
-            LineCollection(
-                paths[:, :shown, :2].swapaxes(0, 1), colors=PATHS, linewidths=0.5, alpha=0.4
-            )
+            LineCollection(drawn.swapaxes(0, 1), colors=PATHS, linewidths=0.4, alpha=0.4)
         )
         dots = {"s": 3.5, "linewidths": 0, "alpha": 0.7}
         axes.scatter(*source.T, color=SOURCE, **dots, zorder=3)
         axes.scatter(*generated.T, color=GENERATED, **dots, zorder=4)
         axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=title)
-        _legend(axes, names)
+        axes.set(xlabel="$x_1$", ylabel="$x_2$")
+        _legend(axes, names, drawn.shape[1])
         save(figure, out)
 
 
-def _legend(axes, names):
+def _legend(axes, names, path_count):
     """One row under the axes, with marks large enough to see."""
     marks = [
         plt.Line2D([], [], marker="o", ls="", ms=4, color=SOURCE, label=f"source: {names[0]}"),
-        plt.Line2D([], [], lw=1, color=PATHS, label="paths"),
+        plt.Line2D([], [], lw=1, color=PATHS, label=f"{path_count} paths"),
         plt.Line2D([], [], marker="o", ls="", ms=4, color=GENERATED, label="generated"),
-        plt.Rectangle((0, 0), 1, 1, color="#B0B0B0", label=f"target: {names[1]}"),
+        plt.Rectangle((0, 0), 1, 1, color="#BDBDBD", label=f"target: {names[1]}"),
     ]
     axes.figure.legend(
         handles=marks, loc="outside lower center", ncols=4, handletextpad=0.4, columnspacing=1.2

@@ -30,10 +30,10 @@ def _line_writer(steps: int) -> Callable:
     def show(history):
         nonlocal shown
         part = history.steps * LINES // steps
-        if part == shown and not history.interrupted:
+        if part == shown or history.steps == 1 < steps:
             return
         shown = part
-        left = (steps - history.steps) / history.steps_per_second if history.seconds else 0.0
+        left = (steps - history.steps) / max(history.steps_per_second, 1e-9)
         line = (
             f"training {history.steps:,} of {steps:,} steps  {_status(history)}  {left:.0f} s left"
         )

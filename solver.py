@@ -7,7 +7,8 @@ size. How a whole solve goes (output times, budgets, failures, gradients) is the
 business of `odeint.py`; nothing here knows of flow matching.
 
 Time is a Python float in float64, whatever the precision of the state. A state
-is any pytree of arrays.
+is any pytree of arrays. "HNW" is Hairer, Nørsett & Wanner, Solving Ordinary
+Differential Equations I, 1993; "HW" is Hairer & Wanner, volume II, 1996.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Tableau:
     """The coefficients of an explicit Runge–Kutta method.
 
     With stages k_i = f(t + c_i dt, x + dt Σ_j a_ij k_j), the step is
-    x(t + dt) = x + dt Σ_i b_i k_i (Hairer, Nørsett & Wanner 1993, II.1).
+    x(t + dt) = x + dt Σ_i b_i k_i (HNW II.1).
 
     Attributes:
         name: what the method is called.
@@ -37,7 +38,8 @@ class Tableau:
         reference: where the numbers come from.
 
     Raises:
-        ValueError: if the coefficients contradict each other.
+        ValueError: if the rows of a do not sum to c, the weights b miss a quadrature condition
+            up to the order, error does not sum to 0, or dense does not end at b.
     """
 
     name: str
@@ -87,7 +89,7 @@ class Tableau:
         """Coefficients of θ, θ², … per stage: `dense`, or those of a Hermite polynomial.
 
         It matches x and dx/dt at t and x at t + dt, and, where the tableau is `fsal`, dx/dt
-        there too, which makes it cubic (HNW 1993, II.6.7).
+        there too, which makes it cubic (HNW II.6.7).
         """
         if self.dense:
             return self.dense
@@ -161,7 +163,7 @@ def interpolate(tableau: Tableau, dt: float, x, stages, theta: np.ndarray):
 def scaled_error(tableau: Tableau, dt: float, x, x_new, stages, rtol, atol):
     """The estimated error of every number in units of its tolerance, a pytree like x.
 
-    The tolerance is atol + rtol max(|x|, |x_new|) (HNW 1993, II.4.10), with `rtol` and `atol`
+    The tolerance is atol + rtol max(|x|, |x_new|) (HNW II.4.10), with `rtol` and `atol`
     given as pytrees of floats like x. A step is good where a norm of this is at most 1.
     """
 
@@ -186,7 +188,7 @@ def rms(tree) -> mx.array:
 
 @dataclass(frozen=True)
 class Controller:
-    """Proportional–integral step size control (Gustafsson 1991; HNW 1993, IV.2).
+    """Proportional–integral step size control (Gustafsson 1991; HW IV.2).
 
     A step that missed or met its tolerance by `ratio` = error / tolerance, after a step that
     met it by `previous`, is followed by one that is `factor` times as long.

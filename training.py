@@ -45,7 +45,7 @@ class History:
         steps: how many were taken.
         losses: (step, loss) of every look, the loss a mean over the steps since the last.
         seconds: wall time from the second step on.
-        compile_seconds: wall time of the first step, which MLX compiles.
+        compile_seconds: wall time of the first step, nearly all of it compilation.
         interrupted: whether Ctrl-C ended it early.
     """
 
@@ -99,10 +99,15 @@ def train(
         on_look: called with the history every `LOOK_EVERY` steps and at the end.
 
     Raises:
+        ValueError: for steps below 1, or a source the method's formulas do not hold for.
         NonFiniteLossError: when the loss or the weights stop being finite.
 
     Ctrl-C ends training after the step in flight; a second one ends it at once.
     """
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, not {steps}")
+    if getattr(method, "normal_source", False) and not getattr(source, "standard_normal", True):
+        raise ValueError(f"{method.name} needs the source N(0, I), not {source.name}")
     optimizer = optim.Adam(optim.cosine_decay(lr, steps), bias_correction=True)
     optimizer.init(model.trainable_parameters())
     averaged = tree_map(mx.array, model.trainable_parameters())

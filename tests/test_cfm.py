@@ -98,6 +98,12 @@ def test_default_sigmas():
     assert METHODS["vp"](sigma=0.2).sigma == 0.2
 
 
+@pytest.mark.parametrize("sigma", [-0.1, math.nan, math.inf])
+def test_senseless_sigma(sigma):
+    with pytest.raises(ValueError, match="sigma must be"):
+        METHODS["cfm"](sigma)
+
+
 def test_couple_is_the_identity():
     x0, x1 = mx.zeros((4, 2)), mx.ones((4, 2))
     assert METHODS["cfm"]().couple(x0, x1) == (x0, x1)

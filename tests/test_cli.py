@@ -95,6 +95,13 @@ def test_the_same_seed_gives_the_same_numbers(run):
     assert distance("--seed", "3") != distance("--seed", "4")
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_very_short_runs(run, steps):
+    result = run("--steps", str(steps))
+    assert result.exit_code == 0, result.output
+    assert f"training {steps} of {steps} steps" in result.output
+
+
 def test_runs_of_different_settings_do_not_overwrite_each_other(run):
     for arguments in ([], ["--lr", "0.001"], ["--width", "9"], []):
         run(*arguments)
@@ -121,6 +128,7 @@ def test_runs_of_different_settings_do_not_overwrite_each_other(run):
         (["--samples", "1000000000"], ["--samples"]),
         (["--ode-steps", "0"], ["--ode-steps"]),
         (["--rtol", "0"], ["--rtol"]),
+        (["--rtol", "1e-9"], ["--rtol", "1e-08"]),
         (["--atol", "-1e-5"], ["--atol"]),
         (["--rtol", "nan"], ["--rtol", "not a finite number"]),
         (["--sigma", "nan"], ["--sigma", "not a finite number"]),

@@ -82,6 +82,11 @@ def test_gradients_of_activations(name):
         assert np.isfinite(np.array(gradient(mx.array([-200.0, 60.0, 200.0])))).all()
 
 
+def test_unknown_activation():
+    with pytest.raises(ValueError, match="unknown activation 'zilu'"):
+        MLP(activation="zilu")
+
+
 def test_repr_and_parameter_count():
     model = MLP(dim=2, width=8, depth=2, activation="tanh", frequencies=1)
     assert parameter_count(model) == (5 * 8 + 8) + (8 * 8 + 8) + (8 * 2 + 2)

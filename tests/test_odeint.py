@@ -169,11 +169,20 @@ def test_a_solution_can_be_called_between_its_times(name, span):
 
 def test_a_solution_is_called_inside_its_interval_only():
     solution = odeint(decay, mx.array([1.0]), [0.0, 1.0])
-    for t in (-0.1, 1.1, [0.5, 2.0]):
+    for t in (-0.1, 1.1, [0.5, 2.0], math.nan):
         with pytest.raises(ValueError, match="between 0 and 1"):
+            solution(t)
+    for t in ([], [[0.5]]):
+        with pytest.raises(ValueError, match="a time or a list of times"):
             solution(t)
     with pytest.raises(ValueError, match="dense=True"):
         odeint(decay, mx.array([1.0]), [0.0, 1.0], dense=False)(0.5)
+
+
+def test_a_solution_can_be_called_at_its_own_times():
+    """In float32 they are not quite those that were asked for."""
+    solution = odeint(decay, mx.array([1.0]), [0.0, 0.1, 0.3])
+    np.testing.assert_allclose(np.array(solution(solution.t)), np.array(solution.x), rtol=1e-6)
 
 
 def test_tolerances_of_single_leaves():
@@ -385,8 +394,15 @@ def test_non_finite_initial_state(name):
         ({"rtol": 0.0}, "rtol must be a positive number"),
         ({"atol": -1.0}, "atol must be a positive number"),
         ({"rtol": math.nan}, "rtol must be a positive number"),
-        ({"steps": 0}, "steps must be a positive number"),
-        ({"max_steps": 0}, "max_steps must be a positive number"),
+        ({"steps": 0}, "steps must be a positive whole number"),
+        ({"steps": 2.5}, "steps must be a positive whole number"),
+        ({"max_steps": True}, "max_steps must be a positive whole number"),
+        ({"rtol": "tight"}, "rtol must be a positive number"),
+        ({"rtol": None}, "rtol must be a positive number"),
+        ({"solver": []}, "unknown solver"),
+        ({"field": lambda t, x: None}, "returns NoneType"),
+        ({"field": lambda t, x: 1.0}, "returns float"),
+        ({"max_steps": 0}, "max_steps must be a positive whole number"),
         ({"first_step": 0.0}, "first_step must be a positive number"),
         ({"max_step": -1.0}, "max_step must be a positive number"),
         ({"rtol": {"x": 1e-3}}, "in the structure of x0"),

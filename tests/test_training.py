@@ -102,6 +102,13 @@ def test_learns_a_shift():
     assert history.losses[-1][1] == pytest.approx(np.pi / 2, abs=0.25)
 
 
+def test_senseless_arguments():
+    with pytest.raises(ValueError, match="steps must be 1 or more"):
+        train(small(), METHODS["cfm"](), NORMAL, NORMAL, steps=0)
+    with pytest.raises(ValueError, match="N\\(0, I\\), not moons"):
+        train(small(), METHODS["fm"](), DATASETS["moons"], NORMAL, steps=1)
+
+
 def test_history():
     looks = []
     steps = 2 * LOOK_EVERY + 7
