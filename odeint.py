@@ -383,11 +383,11 @@ def _bind(field: Callable, parameters):
 @contextmanager
 def _unchanged(module: nn.Module | None):
     """Give a module back the weights it had."""
-    held = module.trainable_parameters() if module else None
+    held = None if module is None else module.trainable_parameters()
     try:
         yield
     finally:
-        if module:
+        if held is not None:
             module.update(held)
 
 
