@@ -18,7 +18,7 @@ from datasets import DATASETS, Dataset
 from metrics import FlowDistances, flow_distances
 from models import ACTIVATIONS, NETWORKS
 from odeint import OdeError, Solution, odeint
-from options import FigurePath, Name, Number, SectionedCommand, option, require_writable
+from options import FigurePath, Name, Number, SectionedCommand, Whole, option, require_writable
 from progress import training_progress
 from randomness import EVALUATION, step_key
 from solver import SOLVERS
@@ -46,29 +46,27 @@ flow, network, training, solving, output = map(
 @flow("--target", type=Name(DATASETS), default="moons", help="Where it ends.")
 @flow("--sigma", type=Number(0, 10), help="Width of the path.  [default: the method's own]")
 @network("--network", type=Name(NETWORKS), default="mlp", help="Architecture.")
-@network("--width", type=click.IntRange(1, 4096), default=64, help="Units of a hidden layer.")
-@network("--depth", type=click.IntRange(1, 64), default=3, help="Hidden layers.")
+@network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer.")
+@network("--depth", type=Whole(1, 64), default=3, help="Hidden layers.")
 @network("--activation", type=Name(ACTIVATIONS), default="isru", help="Between the layers.")
-@training("--steps", type=click.IntRange(1, 10_000_000), default=10_000, help="Updates.")
-@training("--batch-size", type=click.IntRange(1, 100_000), default=256, help="Pairs an update.")
+@training("--steps", type=Whole(1, 10_000_000), default=10_000, help="Updates.")
+@training("--batch-size", type=Whole(1, 100_000), default=256, help="Pairs an update.")
 @training(
     "--lr",
     type=Number(0, 1, min_open=True),
     default=5e-3,
     help="Learning rate at the start; it falls to 0 as half a cosine.",
 )
-@training("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Decides every random draw.")
+@training("--seed", type=Whole(0, 2**31 - 1), default=0, help="Decides every random draw.")
 @solving("--solver", type=Name(SOLVERS), default="dopri5", help="ODE solver.")
 @solving(
     "--ode-steps",
-    type=click.IntRange(1, 1_000_000),
+    type=Whole(1, 1_000_000),
     help=f"Equal steps.  [default: as the error allows, {FIXED_STEPS} where none is estimated]",
 )
 @solving("--rtol", type=Number(1e-8, 1), default=1e-5, help="Relative tolerance of a step.")
 @solving("--atol", type=Number(1e-8, 1), default=1e-5, help="Absolute tolerance of a step.")
-@solving(
-    "--samples", type=click.IntRange(2, 100_000), default=W2_POINTS, help="Points to generate."
-)
+@solving("--samples", type=Whole(2, 100_000), default=W2_POINTS, help="Points to generate.")
 @output(
     "--out",
     type=FigurePath(FIGURES),

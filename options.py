@@ -22,14 +22,29 @@ class Name(click.Choice):
         return f"'{value}' is not known. {hint}There are {', '.join(self.choices)}."
 
 
-class Number(click.FloatRange):
-    """A finite number in a range."""
+class Whole(click.IntRange):
+    """A whole number between two others."""
 
     def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+        try:
+            int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a whole number from {self.min} to {self.max}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number between two others."""
+
+    def convert(self, value, param, ctx):
+        try:
+            finite = math.isfinite(float(value))
+        except ValueError:
+            finite = False
+        if not finite:
+            allowed = f"a finite number from {self.min} to {self.max}"
+            self.fail(f"'{value}' is not {allowed}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FigurePath(click.Path):
