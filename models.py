@@ -41,20 +41,20 @@ def _isru_gradient(x, cotangent):
 
 
 @partial(mx.compile, shapeless=True)
-def elu(x):
-    """x where it is positive, eˣ − 1 elsewhere (Clevert et al. 2016).
+def elu(x, alpha: float = 1.0):
+    """x where it is positive, α (eˣ − 1) elsewhere (Clevert et al. 2016).
 
     Without MLX's `exp`, for two reasons: its power is three times faster on Linux's CPU, and
     the exponential of a large x that is then not used would make the gradient no number.
     """
-    return mx.maximum(x, 0) + mx.power(math.e, mx.minimum(x, 0)) - 1
+    return mx.maximum(x, 0) + alpha * (mx.power(math.e, mx.minimum(x, 0)) - 1)
 
 
 @partial(mx.compile, shapeless=True)
 def selu(x):
     """ELU scaled so that layers keep mean 0 and variance 1 (Klambauer et al. 2017)."""
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return scale * (mx.maximum(x, 0) + alpha * (mx.power(math.e, mx.minimum(x, 0)) - 1))
+    return scale * elu(x, alpha)
 
 
 ACTIVATIONS = {

@@ -21,7 +21,17 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from solver import SOLVERS, Controller, Tableau, combine, interpolate, rms, scaled_error, step
+from solver import (
+    SOLVERS,
+    Controller,
+    Tableau,
+    combine,
+    in_tolerances,
+    interpolate,
+    rms,
+    scaled_error,
+    step,
+)
 
 GRADIENTS = ("direct", "checkpoint", "adjoint")
 BLIND_TRIES = 10  # steps in a row without a finite error estimate before a solve gives up
@@ -331,11 +341,8 @@ def _adaptive(field: _Field, x, times: np.ndarray, options: _Options) -> Iterato
 def _first_step(field, t, forward, x, first, span, options: _Options) -> float:
     """A size for the first step, by Hairer, Nørsett & Wanner 1993, II.4; one evaluation."""
 
-    def leaf(v, x, rtol, atol):
-        return v / (atol + rtol * mx.abs(x))
-
     def norm(tree):
-        return options.norm(tree_map(leaf, tree, x, options.rtol, options.atol))
+        return options.norm(in_tolerances(tree, x, x, options.rtol, options.atol))
 
     d0, d1 = mx.stack([norm(x), norm(first)]).tolist()
     if not np.isfinite(d0 + d1):
@@ -455,7 +462,8 @@ def _back_through_steps(function, parameters, x, cotangents, times, options, ste
             return x_new, fresh.at(times[due:done]) if due < done else ()
 
         here = tree_map(lambda leaf, due=due, done=done: leaf[due:done], cotangents)
-        pulled, more = _pull(again, (taken.x, parameters), (pulled, here if due < done else ()))
+        above = (pulled, here if due < done else ())
+        _, (pulled, more) = _value_and_pull(again, (taken.x, parameters), above)
         gathered = _detached(tree_map(mx.add, gathered, more))
         pulled, done = _detached(pulled), due
     start = tree_map(lambda leaf, done=done: leaf[:done].sum(axis=0), cotangents)
@@ -493,11 +501,6 @@ def _back_by_adjoint(function, parameters, x, cotangents, times, options, steps)
             _, a, g = _detached(_at(run.x, -1))
         a = tree_map(mx.add, a, _at(scaled, i - 1))
     return tree_map(lambda leaf: leaf * size, (a, g))
-
-
-def _pull(function, inputs, cotangents):
-    """The vector–Jacobian product of function(*inputs), a pytree like `inputs`."""
-    return _value_and_pull(function, inputs, cotangents)[1]
 
 
 def _value_and_pull(function, inputs, cotangents):

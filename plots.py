@@ -14,7 +14,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection
 
-FORMATS = (".png", ".pdf", ".svg")
 SOURCE, GENERATED, PATHS, TARGET = "#0072B2", "#D55E00", "#333333", "Greys"
 STYLE = {
     "figure.dpi": 150,

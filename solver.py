@@ -163,20 +163,27 @@ def interpolate(tableau: Tableau, dt: float, x, stages, theta: np.ndarray):
 def scaled_error(tableau: Tableau, dt: float, x, x_new, stages, rtol, atol):
     """The estimated error of every number in units of its tolerance, a pytree like x.
 
-    The tolerance is atol + rtol max(|x|, |x_new|) (HNW II.4.10), with `rtol` and `atol`
-    given as pytrees of floats like x. A step is good where a norm of this is at most 1.
+    A step is good where a norm of this is at most 1.
+    """
+    error = combine(tree_map(mx.zeros_like, x), dt, tableau.error, stages)
+    return in_tolerances(error, x, x_new, rtol, atol)
+
+
+def in_tolerances(tree, x, x_new, rtol, atol):
+    """The numbers of a pytree like x in units of atol + rtol max(|x|, |x_new|) (HNW II.4.10).
+
+    `rtol` and `atol` are pytrees of floats like x.
     """
 
-    def leaf(error, x, x_new, *tolerances):
-        return _in_tolerances(error, x, x_new, *(mx.array(tol, x.dtype) for tol in tolerances))
+    def leaf(value, x, x_new, *tolerances):
+        return _in_tolerances(value, x, x_new, *(mx.array(tol, x.dtype) for tol in tolerances))
 
-    error = combine(tree_map(mx.zeros_like, x), dt, tableau.error, stages)
-    return tree_map(leaf, error, x, x_new, rtol, atol)
+    return tree_map(leaf, tree, x, x_new, rtol, atol)
 
 
 @partial(mx.compile, shapeless=True)
-def _in_tolerances(error, x, x_new, rtol, atol):
-    return error / (atol + rtol * mx.maximum(mx.abs(x), mx.abs(x_new)))
+def _in_tolerances(value, x, x_new, rtol, atol):
+    return value / (atol + rtol * mx.maximum(mx.abs(x), mx.abs(x_new)))
 
 
 def rms(tree) -> mx.array:

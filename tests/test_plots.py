@@ -2,14 +2,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from plots import FORMATS, bounding_box, density_grid, plot_trajectories
+from main import FIGURES
+from plots import bounding_box, density_grid, plot_trajectories
 
 rng = np.random.default_rng(0)
 START = rng.normal(size=(500, 2))
 PATHS = np.stack([START + k * np.array([0.5, 0.1]) for k in range(11)])
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", FIGURES)
 def test_trajectories(tmp_path, suffix):
     out = tmp_path / "new" / f"figure{suffix}"
     plot_trajectories(out, PATHS, PATHS[-1], "a title", names=("here", "there"))
