@@ -1,0 +1,54 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+import parallel
+from models import MLP
+
+
+@pytest.fixture
+def two_parts(monkeypatch):
+    streams = [mx.cpu, mx.new_thread_local_stream(mx.cpu)]
+    monkeypatch.setattr(parallel, "_streams", lambda: streams)
+
+
+@pytest.mark.parametrize("t", [0.3, mx.array(0.3), "rows", "column"])
+def test_parts_are_the_whole(two_parts, monkeypatch, t):
+    rows = 2 * parallel.ROWS + 101
+    x = mx.random.normal((rows, 2))
+    if isinstance(t, str):
+        t = mx.random.uniform(shape=(rows,) if t == "rows" else (rows, 1))
+    model = MLP()
+    in_parts = np.array(model(t, x))
+    monkeypatch.setattr(parallel, "ROWS", rows)
+    np.testing.assert_allclose(in_parts, np.array(model(t, x)), atol=1e-5)
+
+
+def test_parts_share_one_gradient(two_parts, monkeypatch):
+    x = mx.random.normal((2 * parallel.ROWS, 2))
+    model = MLP()
+
+    def gradient():
+        return np.array(mx.grad(lambda x: mx.sum(model(0.5, x) ** 2))(x))
+
+    in_parts = gradient()
+    monkeypatch.setattr(parallel, "ROWS", len(x))
+    np.testing.assert_allclose(in_parts, gradient(), rtol=1e-4, atol=1e-5)
+
+
+def test_each_part_has_a_stream_of_its_own(two_parts):
+    seen = []
+
+    class Recorder:
+        @parallel.rowwise
+        def __call__(self, t, x):
+            seen.append((mx.default_stream(mx.cpu), len(x)))
+            return x
+
+    x = mx.arange(2.0 * (2 * parallel.ROWS + 1)).reshape(-1, 2)
+    np.testing.assert_array_equal(np.array(Recorder()(0.0, x)), np.array(x))
+    (first, rows), (second, others) = seen
+    assert first != second and rows + others == len(x)
+    seen.clear()
+    Recorder()(0.0, x[:10])
+    assert [rows for _, rows in seen] == [10]
