@@ -10,8 +10,9 @@ so a method is a `Schedule` (α, β, σ), a default σ and a coupling of the pai
 the derivative of the schedule, taken by MLX, and so cannot disagree with it. Where σ is not 0 at
 an end, the flow learned carries the source blurred by it to the target blurred by it.
 
-`METHODS` is what the command line offers. Where samples come from is the business of
-`datasets.py`, how networks are trained that of `training.py`.
+`METHODS` is what the command line offers. How samples are paired is the business of
+`couplings.py`, where they come from that of `datasets.py`, how networks are trained that of
+`training.py`.
 """
 
 import math
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from couplings import COUPLINGS, Coupling
 from models import column
 from randomness import as_key
 
@@ -28,18 +30,24 @@ from randomness import as_key
 class Schedule:
     """The coefficients of a path, each a function of t (N, 1) with values of t's shape.
 
-    A path without noise has no `sigma`.
+    A path without noise has no `sigma`. Where a derivative is unbounded at the ends, `margin`
+    says how near to 0 and 1 it is taken; nearer, it keeps its value there.
     """
 
     alpha: Callable
     beta: Callable
     sigma: Callable | None = None
+    margin: float = 0.0
 
     def __call__(self, t):
         """(α, β, σ) and their time derivatives (α', β', σ'), at t (N, 1)."""
         curves = (self.alpha, self.beta, self.sigma or mx.zeros_like)
-        pairs = [mx.jvp(curve, [t], [mx.ones_like(t)]) for curve in curves]
-        return tuple(value[0] for value, _ in pairs), tuple(slope[0] for _, slope in pairs)
+        if not self.margin:
+            pairs = [mx.jvp(curve, [t], [mx.ones_like(t)]) for curve in curves]
+            return tuple(value[0] for value, _ in pairs), tuple(slope[0] for _, slope in pairs)
+        inner = mx.clip(t, self.margin, 1 - self.margin)
+        slopes = [mx.jvp(curve, [inner], [mx.ones_like(t)])[1][0] for curve in curves]
+        return tuple(curve(t) for curve in curves), tuple(slopes)
 
 
 def constant(value: float) -> Callable | None:
@@ -63,6 +71,37 @@ def trigonometric(sigma: float) -> Schedule:
     return Schedule(lambda t: mx.sin(quarter * t), lambda t: mx.cos(quarter * t), constant(sigma))
 
 
+def bridge(sigma: float) -> Schedule:
+    """Brownian bridges of diffusion σ (Tong et al. 2024, Prop. 3.5).
+
+    σ' = σ (1 − 2t) / (2 √(t(1 − t))) is unbounded at both ends, so much so that the mean of its
+    square over t is infinite; it is cut off at a thousandth from either.
+    """
+    return Schedule(
+        lambda t: t,
+        lambda t: 1 - t,
+        lambda t: sigma * mx.sqrt(mx.maximum(t * (1 - t), 0)),
+        margin=1e-3,
+    )
+
+
+def polynomial(sigma: float, power: float = 2.0) -> Schedule:
+    """Straight lines whose pace is a power of t, 1 or more (Lipman et al. 2024, Guide and Code)."""
+    if not 1 <= power < math.inf:
+        raise ValueError(f"power must be a number from 1 up, not {power}")
+    return Schedule(lambda t: t**power, lambda t: 1 - t**power, constant(sigma))
+
+
+def raised_cosine(sigma: float) -> Schedule:
+    """Straight lines that start and end at rest: α = (1 − cos πt)/2 = sin²(πt/2)."""
+    quarter = math.pi / 2
+    return Schedule(
+        lambda t: mx.square(mx.sin(quarter * t)),
+        lambda t: mx.square(mx.cos(quarter * t)),
+        constant(sigma),
+    )
+
+
 @dataclass(frozen=True)
 class Method:
     """A flow-matching method: a path between coupled samples, and the loss that learns its flow.
@@ -72,6 +111,7 @@ class Method:
         title: its name in print.
         schedule: the path.
         sigma: the σ the schedule was made with.
+        coupling: how samples are paired.
         normal_source: whether the formulas hold for the source N(0, I) alone.
     """
 
@@ -79,6 +119,7 @@ class Method:
     title: str
     schedule: Schedule
     sigma: float
+    coupling: Coupling
     normal_source: bool = False
 
     def mean(self, t, x0, x1):
@@ -99,32 +140,65 @@ class Method:
         return xt, ut
 
     def couple(self, x0, x1, key=None):
-        """Pair the samples x0 with the samples x1, each (N, D); here as they come."""
-        return x0, x1
+        """Pair the samples x0 with the samples x1, each (N, D): x0 as it comes, x1 to match."""
+        if self.coupling.match is None:
+            return x0, x1
+        places = self.coupling.match(x0[None], x1[None], as_key(key)[None])()
+        return x0, x1[places[0]]
 
     def loss(self, model, x0, x1, key=None):
-        """The flow-matching loss: the mean of (model(t, xt) − ut)² over batch and dimensions.
+        """The flow-matching loss of a batch of samples, paired by the coupling first."""
+        key = as_key(key)
+        return self.pair_loss(model, *self.couple(x0, x1, coupling_key(key)), key)
+
+    def pair_loss(self, model, x0, x1, key=None):
+        """The flow-matching loss of pairs: mean of (model(t, xt) − ut)² over batch and dimensions.
 
         Times are stratified: one in each of N equal parts of [0, 1], uniform in its part.
         """
-        couple_key, t_key, noise_key = mx.random.split(as_key(key), 3)
-        x0, x1 = self.couple(x0, x1, couple_key)
-        count = x0.shape[0]
-        t = (mx.arange(count)[:, None] + mx.random.uniform(shape=(count, 1), key=t_key)) / count
-        noisy = self.schedule.sigma is not None
-        noise = mx.random.normal(x0.shape, key=noise_key) if noisy else mx.zeros_like(x0)
+        t, noise = self.draw(x0.shape, as_key(key))
         xt, ut = self.sample(t, x0, x1, noise)
         return mx.mean(mx.square(model(t, xt) - ut))
 
+    def draw(self, shape, key):
+        """Times (N, 1) and noise (N, D) for a batch of shape (N, D)."""
+        _, t_key, noise_key = mx.random.split(key, 3)
+        count = shape[0]
+        t = (mx.arange(count)[:, None] + mx.random.uniform(shape=(count, 1), key=t_key)) / count
+        if self.schedule.sigma is None:
+            return t, mx.zeros(shape)
+        return t, mx.random.normal(shape, key=noise_key)
 
-def _method(name, title, path, default_sigma, normal_source=False) -> Callable[..., Method]:
-    def build(sigma: float | None = None) -> Method:
+
+def coupling_key(key):
+    """The part of a batch's key that is for its coupling."""
+    return mx.random.split(key, 3)[0]
+
+
+REGULARIZATION = 0.5  # of an entropic coupling, except in a Schrödinger bridge
+
+
+def _method(name, title, path, sigma, coupling="independent", normal_source=False) -> Callable:
+    default_sigma, default_coupling = sigma, coupling
+
+    def build(
+        sigma: float | None = None,
+        coupling: str | None = None,
+        regularization: float | None = None,
+        power: float | None = None,
+    ) -> Method:
         sigma = default_sigma if sigma is None else sigma
         if not 0 <= sigma < math.inf:
             raise ValueError(f"sigma must be a number from 0 up, not {sigma}")
-        return Method(name, title, path(sigma), sigma, normal_source)
+        if power is not None and path is not polynomial:
+            raise ValueError(f"{name} has no power; poly has")
+        schedule = path(sigma) if power is None else path(sigma, power)
+        if regularization is None:
+            regularization = 2 * sigma**2 if path is bridge else REGULARIZATION
+        pairing = COUPLINGS[coupling or default_coupling](regularization)
+        return Method(name, title, schedule, sigma, pairing, normal_source)
 
-    build.__doc__ = f"{title}; sigma is {default_sigma:g} unless given."
+    build.__doc__ = f"{title}; unless given, σ is {sigma:g} and the coupling {coupling}."
     return build
 
 
@@ -132,4 +206,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "cfm": _method("cfm", "Independent CFM", straight, 0.1),
     "vp": _method("vp", "Variance-preserving interpolant", trigonometric, 0.0),
     "fm": _method("fm", "Lipman's flow matching", shrinking, 1e-3, normal_source=True),
+    "ot": _method("ot", "Optimal-transport CFM", straight, 0.1, "ot"),
+    "sb": _method("sb", "Schrödinger-bridge CFM", bridge, 0.5, "entropic"),
+    "poly": _method("poly", "Polynomial scheduler", polynomial, 0.0),
+    "cosine": _method("cosine", "Raised-cosine scheduler", raised_cosine, 0.0),
 }

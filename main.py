@@ -2,50 +2,85 @@
 
 import blas  # noqa: F401  before MLX, which it makes fast
 
-import hashlib
-import json
-import time
-from dataclasses import dataclass
-from functools import partial
+import warnings
 from pathlib import Path
 
 import click
 import mlx.core as mx
 import numpy as np
 
-from cfm import METHODS, Method
-from datasets import DATASETS, Dataset
-from metrics import FlowDistances, flow_distances
+import runs
+from cfm import METHODS
+from couplings import COUPLINGS, SinkhornWarning
+from datasets import DATASETS
 from models import ACTIVATIONS, NETWORKS
-from odeint import OdeError, Solution, odeint
-from options import FigurePath, Name, Number, SectionedCommand, Whole, option, require_writable
+from odeint import OdeError
+from options import (
+    FigurePath,
+    Name,
+    NameOrFile,
+    Number,
+    SectionedGroup,
+    Whole,
+    forbid_options_before_a_command,
+    option,
+    require_writable,
+)
+from points import SUFFIXES
 from progress import training_progress
 from randomness import EVALUATION, step_key
+from runs import FIXED_STEPS, Generated, OptionError, Run
 from solver import SOLVERS
-from training import History, NonFiniteLossError, save_checkpoint, train
+from training import History, NonFiniteLossError
 
 FIGURES = (".png", ".pdf", ".svg")
-FIXED_STEPS = 100  # of a solver without an error estimate, unless --ode-steps says otherwise
-FRAMES = 101  # times at which the paths are drawn
 FIGURE_POINTS = 200_000  # of the target, for its density
-W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
-W2_DRAWS = 3
+GALLERY_POINTS = 5_000
 
 flow, network, training, solving, output = map(
     option, ("Flow", "Network", "Training", "Solving", "Output")
 )
+out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg.")
 
 
-@click.command(cls=SectionedCommand, context_settings={"max_content_width": 100})
+@click.group(
+    cls=SectionedGroup,
+    invoke_without_command=True,
+    context_settings={"max_content_width": 100},
+)
 @flow("--method", type=Name(METHODS), default="cfm", help="Flow-matching method.")
 @flow(
     "--source",
     type=Name(DATASETS),
-    help="Where the flow starts.  [default: 8gaussians; normal for fm]",
+    help="Where the flow starts.  [default: 8gaussians; normal for fm, for points from a file and "
+    "for more than two dimensions]",
 )
-@flow("--target", type=Name(DATASETS), default="moons", help="Where it ends.")
+@flow(
+    "--target",
+    type=NameOrFile(DATASETS, SUFFIXES),
+    default="moons",
+    help="Where it ends: a dataset, or a file of points, .csv, .npy or .npz.",
+)
 @flow("--sigma", type=Number(0, 10), help="Width of the path.  [default: the method's own]")
-@network("--network", type=Name(NETWORKS), default="mlp", help="Architecture.")
+@flow("--coupling", type=Name(COUPLINGS), help="Pairs.  [default: the method's own]")
+@flow(
+    "--regularization",
+    type=Number(0, 1e6),
+    help="Of entropic pairs, a squared distance.  [default: 2σ² for sb, otherwise 0.5]",
+)
+@flow("--power", type=Number(1, 100), help="Of t, in poly.  [default: 2]")
+@network(
+    "--network",
+    type=Name([*NETWORKS, runs.EXACT]),
+    default="mlp",
+    help="Architecture; 'exact' trains nothing and follows the field that a perfect network "
+    "would learn from a few points.",
+)
+@network(
+    "--points",
+    type=Whole(1, runs.EXACT_POINTS_MOST),
+    help=f"Of the target, that 'exact' knows.  [default: {runs.EXACT_POINTS}; all of a file's]",
+)
 @network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer.")
 @network("--depth", type=Whole(1, 64), default=3, help="Hidden layers.")
 @network("--activation", type=Name(ACTIVATIONS), default="isru", help="Between the layers.")
@@ -66,39 +101,74 @@ flow, network, training, solving, output = map(
 )
 @solving("--rtol", type=Number(1e-8, 1), default=1e-5, help="Relative tolerance of a step.")
 @solving("--atol", type=Number(1e-8, 1), default=1e-5, help="Absolute tolerance of a step.")
-@solving("--samples", type=Whole(2, 100_000), default=W2_POINTS, help="Points to generate.")
+@solving("--samples", type=Whole(2, 100_000), default=runs.W2_POINTS, help="Points to generate.")
+@output(
+    "--figure",
+    "figures",
+    type=Name(["trajectories", "loss"]),
+    multiple=True,
+    default=["trajectories"],
+    help="What to draw; may be given several times.",
+)
 @output(
     "--out",
     type=FigurePath(FIGURES),
-    help="Figure, .png, .pdf or .svg.  [default: media/trajectories_METHOD_SOLVER.png]",
+    help="Figure, .png, .pdf or .svg.  [default: media/FIGURE_METHOD_SOLVER.png]",
 )
 @output(
     "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."
 )
-def main(**options):
+@click.pass_context
+def main(context, figures, out, device, **options):
     """Train a flow from source to target, follow it, and draw the trajectories.
 
     \b
-    Example:
+    Examples:
       python main.py --method vp --solver dopri5
+      python main.py --network exact --points 8 --target annulus
+      python main.py --target points.csv --figure trajectories --figure loss
     """
-    device, out = options.pop("device"), options.pop("out")
+    if context.invoked_subcommand:
+        forbid_options_before_a_command(context)
+        return
     _use_device(device)
-    config, method = _settle(options)
-    out = out or Path("media", f"trajectories_{method.name}_{config['solver']}.png")
-    require_writable(out, "--out")
-    require_writable(Path("runs", "checkpoint.safetensors"), "the folder 'runs'")
-    source, target = DATASETS[config["source"]], DATASETS[config["target"]]
+    try:
+        run = runs.settle(options)
+    except OptionError as error:
+        raise click.BadParameter(str(error), param_hint=f"'--{error.option}'") from None
+    outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
+    field, history = _learned(run)
+    try:
+        result = runs.generate(run, field)
+    except OdeError as error:
+        raise click.ClickException(f"{run.config['solver']} failed: {error}") from None
+    _report(result, run)
+    for figure, path in outs.items():
+        DRAWINGS[figure](path, run, result, history)
+        click.echo(f"figure      {path}")
 
-    mx.random.seed(config["seed"])
-    model = NETWORKS[config["network"]](**config["model"])
-    history = _train(model, method, source, target, config)
-    checkpoint = _save(model, config, history)
-    _report_training(model, history, config)
-    result = _generate(model, source, target, config)
-    _report_result(result, config)
-    _draw(out, result, target, method, config)
-    click.echo(f"figure      {out}\ncheckpoint  {checkpoint}")
+
+@main.command()
+@out
+def datasets(out):
+    """Draw every dataset.
+
+    \b
+    Example:
+      python main.py datasets --out media/datasets.png
+    """
+    from plots import plot_gallery
+
+    out = out or Path("media", "datasets.png")
+    require_writable(out, "--out")
+    key = mx.random.key(0)
+    plot_gallery(
+        out, {name: np.array(data.sample(GALLERY_POINTS, key)) for name, data in DATASETS.items()}
+    )
+    for name, data in DATASETS.items():
+        density = "" if data.log_prob is None else " (density known)"
+        click.echo(f"{name:13}{data.description}{density}")
+    click.echo(f"figure       {out}")
 
 
 def _use_device(name: str):
@@ -112,116 +182,106 @@ def _use_device(name: str):
     mx.set_default_device(device)
 
 
-def _settle(options: dict) -> tuple[dict, Method]:
-    """The configuration of a run, as JSON can hold it, and its method."""
-    method = METHODS[options["method"]](options["sigma"])
-    default_source = "normal" if method.normal_source else "8gaussians"
-    config = {**options, "sigma": method.sigma, "source": options["source"] or default_source}
-    source, target = DATASETS[config["source"]], DATASETS[config["target"]]
-    if method.normal_source and not source.standard_normal:
+def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, Path]:
+    """Where each figure goes; found out before training whether it can."""
+    if out and len(figures) > 1:
         raise click.BadParameter(
-            f"'{source.name}' is not N(0, I), which the formulas of '{method.name}' need. "
-            "Use --source normal, or --method cfm.",
-            param_hint="'--source'",
+            f"'{out}' is one file, and {len(figures)} figures were asked for.",
+            param_hint="'--out'",
         )
-    shape = {name: config.pop(name) for name in ("width", "depth", "activation")}
-    return {**config, "model": {"dim": target.dim, **shape}}, method
+    exact = run.config["network"] == runs.EXACT
+    if exact and "loss" in figures:
+        raise click.BadParameter("'exact' has no loss: it is not trained.", param_hint="'--figure'")
+    flow_name = f"{run.method.name}_{'exact_' if exact else ''}{run.config['solver']}"
+    outs = {figure: out or Path("media", f"{figure}_{flow_name}.png") for figure in figures}
+    for path in outs.values():
+        require_writable(path, "--out")
+    if not exact:
+        require_writable(Path("runs", "checkpoint.safetensors"), "the folder 'runs'")
+    return outs
 
 
-def _train(model, method: Method, source: Dataset, target: Dataset, config: dict) -> History:
+def _learned(run: Run):
+    """The field of a run, trained and saved where it is a network, and how training went."""
+    model = runs.new_model(run)
+    if run.config["network"] == runs.EXACT:
+        click.echo(f"field       exact, from {run.source.name} to {run.target.name}")
+        return model, None
+    history = _train(run, model)
+    checkpoint = runs.keep(run, model, history)
+    stopped = f" of {run.config['steps']:,}: stopped by Ctrl-C" if history.interrupted else ""
+    click.echo(
+        f"network     {model}\n"
+        f"training    {history.steps:,} steps{stopped}, {history.seconds:.1f} s, "
+        f"{history.steps_per_second:,.0f} steps/s, after {history.compile_seconds:.1f} s "
+        f"of compiling; loss {history.losses[-1][1]:.4f}\n"
+        f"checkpoint  {checkpoint}"
+    )
+    return model, history
+
+
+def _train(run: Run, model) -> History:
     """Train behind a progress bar; where the loss runs off, keep the last good weights."""
-    settings = {name: config[name] for name in ("steps", "batch_size", "lr", "seed")}
     try:
-        with training_progress(config["steps"]) as show:
-            return train(model, method, source, target, on_look=show, **settings)
+        with warnings.catch_warnings(), training_progress(run.config["steps"]) as show:
+            warnings.simplefilter("once", SinkhornWarning)
+            warnings.showwarning = _warn
+            return runs.learn(run, model, show)
     except NonFiniteLossError as error:
-        kept = _save(model, config, error.history)
+        kept = runs.keep(run, model, error.history)
         raise click.ClickException(
             f"{error}. The weights after step {error.history.steps:,}, still good, are in {kept}."
         ) from None
 
 
-def _save(model, config: dict, history: History) -> Path:
-    """Save under a name that only the same configuration, trained as long, has too."""
-    config = {**config, "trained_steps": history.steps}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:6]
-    flow_name = "_".join(config[name] for name in ("method", "source", "target"))
-    path = Path("runs", f"{flow_name}_seed{config['seed']}_{digest}.safetensors")
-    save_checkpoint(path, model, config)
-    return path
+def _warn(message, *_):
+    click.echo(f"Warning: {message}.", err=True)
 
 
-@dataclass(frozen=True)
-class _Generated:
-    """What the flow made of fresh source samples, and how good it is."""
-
-    solution: Solution
-    seconds: float
-    distances: FlowDistances
-
-
-def _generate(model, source: Dataset, target: Dataset, config: dict) -> _Generated:
-    """Carry fresh source samples to the target and measure how well they fit there."""
-    paths_key, distance_key = mx.random.split(step_key(config["seed"], EVALUATION))
-    tableau = SOLVERS[config["solver"]]
-    solve = partial(
-        odeint,
-        model,
-        solver=tableau.name,
-        rtol=config["rtol"],
-        atol=config["atol"],
-        steps=config["ode_steps"] or (None if tableau.adaptive else FIXED_STEPS),
-    )
-    count = config["samples"]
-    try:
-        began = time.perf_counter()
-        solution = solve(source.sample(count, paths_key), np.linspace(0, 1, FRAMES))
-        mx.eval(solution.x)
-        seconds = time.perf_counter() - began
-        distances = flow_distances(
-            lambda x0: solve(x0, [0.0, 1.0]).x[-1],
-            source,
-            target,
-            min(count, W2_POINTS),
-            mx.random.split(distance_key, W2_DRAWS),
+def _report(result: Generated, run: Run):
+    solution, distances, fit = result.solution, result.distances, result.fit
+    if fit:
+        click.echo(
+            f"excess      loss of fresh pairs {fit.loss:.3f}, least possible {fit.floor:.3f} ± "
+            f"{fit.floor_error:.3f}; excess {fit.excess:.4f} ± {fit.excess_error:.4f}, velocity "
+            f"off by {fit.relative_error:.1%}"
         )
-    except OdeError as error:
-        raise click.ClickException(f"{tableau.name} failed: {error}") from None
-    return _Generated(solution, seconds, distances)
-
-
-def _report_training(model, history: History, config: dict):
-    stopped = f" of {config['steps']:,}: stopped by Ctrl-C" if history.interrupted else ""
     click.echo(
-        f"network     {model}\n"
-        f"training    {history.steps:,} steps{stopped}, {history.seconds:.1f} s, "
-        f"{history.steps_per_second:,.0f} steps/s, after {history.compile_seconds:.1f} s "
-        f"of compiling; loss {history.losses[-1][1]:.4f}"
-    )
-
-
-def _report_result(result: _Generated, config: dict):
-    solution, distances = result.solution, result.distances
-    click.echo(
-        f"sampling    {config['samples']:,} points with {config['solver']}, "
+        f"sampling    {run.config['samples']:,} points with {run.config['solver']}, "
         f"{result.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
-        f"W2²         {distances.to_target:.4f} ± {distances.error:.4f} to fresh samples of "
-        f"{config['target']}; two true samples are {distances.best:.4f} apart"
+        f"W2²         {distances.to_target:.4g} ± {distances.error:.2g} to fresh samples of "
+        f"{run.target.name}; two true samples are {distances.best:.4g} apart"
     )
 
 
-def _draw(out: Path, result: _Generated, target: Dataset, method: Method, config: dict):
+def _draw_trajectories(path: Path, run: Run, result: Generated, history: History | None):
     from plots import plot_trajectories  # here, since matplotlib takes long to import
 
+    key = step_key(run.config["seed"], EVALUATION)
+    exact = ", exact field" if run.config["network"] == runs.EXACT else ""
     plot_trajectories(
-        out,
-        np.array(result.solution.x),
-        np.array(target.sample(FIGURE_POINTS, mx.random.key(config["seed"]))),
-        title=f"{method.title}, {config['solver']}\nNFE {result.solution.nfe}, "
-        f"$W_2^2$ = {result.distances.to_target:.3f} ± {result.distances.error:.3f}",
-        names=(config["source"], config["target"]),
+        path,
+        result.paths,
+        np.array(run.target.sample(FIGURE_POINTS, key)),
+        title=f"{run.title}{exact}, {run.config['solver']}\nNFE {result.solution.nfe}, "
+        f"$W_2^2$ = {result.distances.to_target:.3g} ± {result.distances.error:.1g}",
+        names=(run.source.name, run.target.name),
     )
+
+
+def _draw_loss(path: Path, run: Run, result: Generated, history: History):
+    from plots import plot_loss
+
+    plot_loss(
+        path,
+        history.losses,
+        result.fit,
+        title=f"{run.title}, {run.source.name} to {run.target.name}",
+    )
+
+
+DRAWINGS = {"trajectories": _draw_trajectories, "loss": _draw_loss}
 
 
 if __name__ == "__main__":

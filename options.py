@@ -22,6 +22,23 @@ class Name(click.Choice):
         return f"'{value}' is not known. {hint}There are {', '.join(self.choices)}."
 
 
+class NameOrFile(Name):
+    """One of a registry's names, or a file with one of some suffixes."""
+
+    def __init__(self, choices, suffixes):
+        super().__init__(choices)
+        self.suffixes = suffixes
+
+    def convert(self, value, param, ctx):
+        if Path(value).suffix.lower() in self.suffixes:
+            return value
+        return super().convert(value, param, ctx)
+
+    def get_invalid_choice_message(self, value, ctx):
+        message = super().get_invalid_choice_message(value, ctx)
+        return f"{message[:-1]}, or a file ending in one of {', '.join(self.suffixes)}."
+
+
 class Whole(click.IntRange):
     """A whole number between two others."""
 
@@ -92,7 +109,7 @@ class Option(click.Option):
         self.section = section
 
 
-class SectionedCommand(click.Command):
+class Sectioned:
     """A command whose help page lists its options by section, in the order they were declared."""
 
     def format_options(self, ctx, formatter):
@@ -104,6 +121,30 @@ class SectionedCommand(click.Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+class SectionedCommand(Sectioned, click.Command):
+    pass
+
+
+class SectionedGroup(Sectioned, click.Group):
+    """Such a command that has others beside it, whose help pages look alike."""
+
+    command_class = SectionedCommand
+
+    def format_options(self, ctx, formatter):
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def forbid_options_before_a_command(ctx):
+    """Raise a usage error for options of the main job in front of another command's name."""
+    for param in ctx.command.params:
+        if ctx.get_parameter_source(param.name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"'{param.opts[0]}' stands before '{ctx.invoked_subcommand}': options of a command "
+                "come after its name."
+            )
 
 
 def option(section: str):

@@ -1,8 +1,7 @@
 """Large batches on all of a CPU's cores.
 
-MLX works through a stream of operations with one core. A function of the rows of x (a network,
-a velocity field) can have them cut into parts, each on a stream of its own. On a GPU nothing is
-cut: it is wide enough.
+MLX works through a stream of operations with one core. What can be done for the parts of a batch
+separately can have each part on a stream of its own. On a GPU nothing is cut: it is wide enough.
 """
 
 import os
@@ -11,7 +10,7 @@ from functools import cache, wraps
 
 import mlx.core as mx
 
-ROWS = 1024  # fewest in a part; below, passing the parts around costs more than it saves
+ROWS = 1024  # of a network's input, fewest in a part; below, cutting costs more than it saves
 STREAMS = 8  # at most
 
 
@@ -22,20 +21,32 @@ def rowwise(function: Callable) -> Callable:
     """
 
     @wraps(function)
-    def in_parts(self, t, x):
-        parts = min(len(_streams()), x.shape[0] // ROWS)
-        if parts < 2 or mx.default_device().type != mx.cpu:
-            return function(self, t, x)
-        cuts = [x.shape[0] * part // parts for part in range(1, parts)]
-        xs = mx.split(x, cuts)
-        ts = mx.split(t, cuts) if isinstance(t, mx.array) and t.size > 1 else [t] * parts
-        done = []
-        for stream, t, x in zip(_streams(), ts, xs, strict=False):
-            with mx.stream(stream):
-                done.append(function(self, t, x))
-        return mx.concatenate(done)
+    def in_rows(self, t, x):
+        if isinstance(t, mx.array) and t.size > 1:
+            done = in_parts(lambda x, t: function(self, t, x), ROWS, x, t)
+        else:
+            done = in_parts(lambda x: function(self, t, x), ROWS, x)
+        return done[0] if len(done) == 1 else mx.concatenate(done)
 
-    return in_parts
+    return in_rows
+
+
+def in_parts(function: Callable, least: int, *arrays) -> list:
+    """The function's results for the parts of arrays, cut along the first axis.
+
+    As many parts as there are cores, but none of fewer than `least` rows.
+    """
+    count = arrays[0].shape[0]
+    parts = min(len(_streams()), count // least)
+    if parts < 2 or mx.default_device().type != mx.cpu:
+        return [function(*arrays)]
+    cuts = [count * part // parts for part in range(1, parts)]
+    pieces = zip(*(mx.split(array, cuts) for array in arrays), strict=True)
+    done = []
+    for stream, piece in zip(_streams(), pieces, strict=False):
+        with mx.stream(stream):
+            done.append(function(*piece))
+    return done
 
 
 @cache

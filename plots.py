@@ -48,11 +48,22 @@ def density_grid(points: np.ndarray, box, cells: int = 200, bandwidth: float = 0
 
 
 def bounding_box(*clouds: np.ndarray, margin: float = 0.06):
-    """A square box around nearly all points of all clouds, as (x0, x1, y0, y1)."""
+    """A box around nearly all points of all clouds, as (x0, x1, y0, y1).
+
+    Square, unless one side would be more than five times the other.
+    """
     low = np.min([np.quantile(cloud[:, :2], 0.001, axis=0) for cloud in clouds], axis=0)
     high = np.max([np.quantile(cloud[:, :2], 0.999, axis=0) for cloud in clouds], axis=0)
-    centre, half = (low + high) / 2, (0.5 + margin) * np.max(high - low)
-    return centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half
+    centre, sides = (low + high) / 2, high - low
+    if np.max(sides) <= 5 * np.min(sides):
+        sides = np.max(sides)
+    half = (0.5 + margin) * sides * np.ones(2)
+    return centre[0] - half[0], centre[0] + half[0], centre[1] - half[1], centre[1] + half[1]
+
+
+def is_square(box) -> bool:
+    """Whether the two axes of a box may share a scale."""
+    return np.isclose(box[1] - box[0], box[3] - box[2])
 
 
 def plot_trajectories(
@@ -62,35 +73,117 @@ def plot_trajectories(
 
     Args:
         out: file to write.
-        paths: (T, N, D), the states of N points at T times; D > 2 shows the first two.
+        paths: (T, N, D), the states of N points at T times evenly from 0 to 1. D = 1 is drawn
+            over time; D > 2 shows the first two, and says so.
         target: (M, D), a sample of the target.
         title: above the figure.
         names: of source and target, for the legend.
         shown: how many of the paths are drawn; of the points, ten times as many.
     """
-    source, generated = paths[[0, -1], : 10 * shown, :2]
-    drawn = paths[:, :shown, :2]
-    box = bounding_box(source, generated, target, drawn.reshape(-1, 2))
+    dim = paths.shape[2]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.2, 5.5), layout="constrained")
-        axes.imshow(
-            density_grid(target, box),
-            extent=box,
-            origin="lower",
-            cmap=TARGET,
-            vmax=2.2,
-            interpolation="bilinear",
-            zorder=0,
+        draw = _draw_over_time if dim == 1 else _draw_in_the_plane
+        draw(axes, paths[:, : 10 * shown], target, shown)
+        axes.set_title(title)
+        if dim > 2:
+            axes.text(0.02, 0.02, f"the first two of {dim} dimensions", transform=axes.transAxes)
+        _legend(axes, names, min(shown, paths.shape[1]))
+        save(figure, out)
+
+
+DOTS = {"s": 3.5, "linewidths": 0, "alpha": 0.7}
+LINES = {"colors": PATHS, "linewidths": 0.4, "alpha": 0.4}
+
+
+def _draw_in_the_plane(axes, paths, target, shown):
+    source, generated = paths[[0, -1], :, :2]
+    drawn = paths[:, :shown, :2]
+    box = bounding_box(source, generated, target, drawn.reshape(-1, 2))
+    axes.imshow(
+        density_grid(target, box),
+        extent=box,
+        origin="lower",
+        cmap=TARGET,
+        vmax=2.2,
+        interpolation="bilinear",
+        aspect="equal" if is_square(box) else "auto",
+        zorder=0,
+    )
+    axes.add_collection(LineCollection(drawn.swapaxes(0, 1), **LINES))
+    axes.scatter(*source.T, color=SOURCE, **DOTS, zorder=3)
+    axes.scatter(*generated.T, color=GENERATED, **DOTS, zorder=4)
+    axes.set(xlim=box[:2], ylim=box[2:], xlabel="$x_1$", ylabel="$x_2$")
+
+
+def _draw_over_time(axes, paths, target, shown):
+    """One dimension: time to the right, and at its ends the two distributions on their sides."""
+    times = np.linspace(0, 1, len(paths))
+    drawn = paths[:, :shown, 0]
+    lines = [np.column_stack([times, path]) for path in drawn.T]
+    axes.add_collection(LineCollection(lines, **LINES))
+    low, high = np.quantile(np.concatenate([paths.ravel(), target.ravel()]), [0.001, 0.999])
+    edges = np.linspace(low - 0.06 * (high - low), high + 0.06 * (high - low), 80)
+    middles = (edges[1:] + edges[:-1]) / 2
+    for values, side, colour, fill in (
+        (paths[0], -1, SOURCE, False),
+        (target, 1, "#BDBDBD", True),
+        (paths[-1], 1, GENERATED, False),
+    ):
+        heights, _ = np.histogram(values, edges, density=True)
+        heights = 0.25 * side * heights / heights.max()
+        place = max(side, 0)
+        if fill:
+            axes.fill_betweenx(middles, place, place + heights, color=colour, lw=0, step="mid")
+        else:
+            axes.plot(place + heights, middles, color=colour, lw=1, drawstyle="steps-mid")
+    axes.set(xlim=(-0.3, 1.3), ylim=edges[[0, -1]], xlabel="$t$", ylabel="$x$")
+    axes.set_xticks([0, 0.5, 1])
+
+
+def plot_loss(out, losses, fit, title: str):
+    """The training loss, and the least loss that any network could have.
+
+    Args:
+        losses: (step, loss) pairs, each a mean over the steps since the last.
+        fit: a `metrics.Fit`, or None where the least loss is not known.
+    """
+    steps, values = np.array(losses).T
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        axes.plot(steps, values, color=SOURCE, lw=0.8, alpha=0.4, label="loss, 100 steps")
+        if len(values) > 20:
+            window = np.ones(10) / 10
+            smooth = np.convolve(values, window, "valid")
+            axes.plot(steps[5 : 5 + len(smooth)], smooth, color=SOURCE, lw=1.4, label="1,000 steps")
+        if fit:
+            axes.axhline(fit.floor, color=GENERATED, lw=1.2, ls="--", label="least possible")
+            error = [fit.floor - fit.floor_error, fit.floor + fit.floor_error]
+            axes.axhspan(*error, color=GENERATED, alpha=0.2, lw=0)
+        settled = values[len(values) // 10 :]
+        low = min(settled.min(), fit.floor if fit else np.inf)
+        high = np.quantile(settled, 0.98)
+        axes.set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low))
+        axes.set(xlim=(0, steps[-1]), xlabel="step", ylabel="flow-matching loss", title=title)
+        axes.legend(loc="upper right")
+        save(figure, out)
+
+
+def plot_gallery(out, samples: dict[str, np.ndarray], columns: int = 4):
+    """One panel for every sample (N, D), D ≥ 2, of which the first two dimensions are shown."""
+    rows = -(-len(samples) // columns)
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            rows, columns, figsize=(2 * columns, 2.15 * rows), layout="constrained"
         )
-        axes.add_collection(
-            LineCollection(drawn.swapaxes(0, 1), colors=PATHS, linewidths=0.4, alpha=0.4)
-        )
-        dots = {"s": 3.5, "linewidths": 0, "alpha": 0.7}
-        axes.scatter(*source.T, color=SOURCE, **dots, zorder=3)
-        axes.scatter(*generated.T, color=GENERATED, **dots, zorder=4)
-        axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=title)
-        axes.set(xlabel="$x_1$", ylabel="$x_2$")
-        _legend(axes, names, drawn.shape[1])
+        for axes in panels.flat[len(samples) :]:
+            axes.set_visible(False)
+        for axes, (name, points) in zip(panels.flat, samples.items(), strict=False):
+            box = bounding_box(points)
+            axes.scatter(*points[:, :2].T, s=1.2, color=SOURCE, linewidths=0, alpha=0.6)
+            first = f" (2 of {points.shape[1]} dimensions)" if points.shape[1] > 2 else ""
+            axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=f"{name}{first}")
+            axes.tick_params(labelsize=6)
         save(figure, out)
 
 

@@ -24,6 +24,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map
 
+from cfm import coupling_key
 from models import NETWORKS
 from randomness import step_key
 
@@ -31,6 +32,7 @@ FORMAT = "flow-matching-checkpoint"
 VERSION = "1"
 LOOK_EVERY = 100  # steps between looks at the loss
 DRAW_AHEAD = 25  # steps whose samples are drawn together, which costs half as much
+MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
 
 
 class CheckpointError(ValueError):
@@ -112,14 +114,14 @@ def train(
     optimizer.init(model.trainable_parameters())
     averaged = tree_map(mx.array, model.trainable_parameters())
     step = _compiled_step(model, optimizer, averaged, average, method)
-    draws = _draws(source, target, batch_size, seed)
+    batches = _batches(method, source, target, batch_size, seed)
     history, good, began = History(), tree_map(mx.array, averaged), time.perf_counter()
     with _deferred_interrupt() as pressed:
         while history.steps < steps and not pressed:
             first, total = history.steps, mx.array(0.0)
             until = min(first + LOOK_EVERY, steps) if first else 1
             for n in range(first, until):
-                total = total + step(*next(draws))
+                total = total + step(*next(batches))
                 mx.async_eval(total, averaged)
                 history.steps = n + 1
                 if pressed:
@@ -144,23 +146,37 @@ def train(
     return history
 
 
-def _draws(source, target, count: int, seed: int) -> Iterator[tuple]:
-    """For one step after the other, (x0, x1, key): its samples, and a key for its loss."""
+def _batches(method, source, target, count: int, seed: int) -> Iterator[tuple]:
+    """For one step after the other, (x0, x1, key): its pairs, and a key for its loss."""
+    match = method.coupling.match
+    ahead = DRAW_AHEAD if match is None else min(DRAW_AHEAD, MATCH_AHEAD // count**2 + 1)
 
     def draw(key):
         source_key, target_key, loss_key = mx.random.split(key, 3)
         return source.sample(count, source_key), target.sample(count, target_key), loss_key
 
-    draw_all = mx.compile(mx.vmap(draw))
-    for first in itertools.count(step=DRAW_AHEAD):
-        keys = mx.stack([step_key(seed, n) for n in range(first, first + DRAW_AHEAD)])
-        yield from zip(*draw_all(keys), strict=True)
+    draw_all, keys_of = mx.compile(mx.vmap(draw)), mx.vmap(coupling_key)
+
+    def begin(first):
+        keys = mx.stack([step_key(seed, n) for n in range(first, first + ahead)])
+        x0, x1, keys = draw_all(keys)
+        return x0, x1, keys, match(x0, x1, keys_of(keys)) if match else None
+
+    coming = begin(0)
+    for first in itertools.count(ahead, ahead):
+        x0, x1, keys, places = coming
+        if match:
+            coming = begin(first)  # so that the host pairs the next batches during these
+            x1 = mx.take_along_axis(x1, places()[..., None], axis=1)
+        yield from zip(x0, x1, keys, strict=True)
+        if not match:
+            coming = begin(first)
 
 
 def _compiled_step(model, optimizer, averaged: dict, average: float, method) -> Callable:
     """(x0, x1, key) → loss: an update of model, optimizer and averaged weights, compiled."""
     state = [model.state, optimizer.state, averaged]
-    value_and_grad = nn.value_and_grad(model, method.loss)
+    value_and_grad = nn.value_and_grad(model, method.pair_loss)
 
     @partial(mx.compile, inputs=state, outputs=state)
     def step(x0, x1, key):

@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import couplings
 from cfm import METHODS
+from couplings import COUPLINGS
 from datasets import DATASETS
 from main import main
 from odeint import StepBudgetError
@@ -69,7 +72,8 @@ def test_solvers(run, solver):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_datasets_on_either_side(run, name):
-    for arguments in (["--source", name], ["--target", name]):
+    other = "moons" if DATASETS[name].dim == 2 else "normal"
+    for arguments in (["--source", name, "--target", other], ["--target", name]):
         result = run(*arguments)
         assert result.exit_code == 0, result.output
 
@@ -78,6 +82,69 @@ def test_fm_starts_from_the_normal_distribution(run):
     result = run("--method", "fm")
     (checkpoint,) = Path("runs").iterdir()
     assert load_checkpoint(checkpoint)[1]["source"] == "normal", result.output
+
+
+def test_any_path_with_any_coupling(run):
+    for coupling in COUPLINGS:
+        result = run("--method", "vp", "--coupling", coupling)
+        assert result.exit_code == 0, result.output
+    assert len(list(Path("runs").iterdir())) == len(COUPLINGS)
+    for arguments in (["--method", "poly", "--power", "3"], ["--method", "sb", "--sigma", "0"]):
+        assert run(*arguments).exit_code == 0
+
+
+def test_the_exact_field_draws_and_saves_nothing(run):
+    result = run("--network", "exact", "--points", "5", "--method", "vp")
+    assert result.exit_code == 0, result.output
+    assert "exact, from 8gaussians to 5 points of moons" in result.output
+    assert Path("media", "trajectories_vp_exact_dopri5.png").exists()
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_the_users_own_points(run, dim):
+    """Standardized for the flow, and in the file's units in the numbers."""
+    table = [5000, 2, -7][:dim] + np.random.default_rng(0).normal(size=(300, dim)) * 100
+    np.savetxt("own.csv", table, delimiter=",", header="a,b,c"[: 2 * dim - 1], comments="")
+    for network in ("mlp", "exact"):
+        result = run("--target", "own.csv", "--network", network)
+        assert result.exit_code == 0, result.output
+        apart = float(re.search(r"two true samples are ([\d.e+]+) apart", result.output)[1])
+        assert 1 < apart < 1e5
+    (checkpoint,) = Path("runs").iterdir()
+    units = load_checkpoint(checkpoint)[1]["units"]
+    np.testing.assert_allclose(units["mean"], table.mean(axis=0))
+    np.testing.assert_allclose(units["scale"], table.std(axis=0))
+
+
+def test_the_excess_loss_is_reported_where_it_is_known(run):
+    pattern = r"excess +loss of fresh pairs ([\d.]+), least possible ([\d.]+) ± .* off by [\d.]+%"
+    loss, least = map(float, re.search(pattern, run().output).groups())
+    assert 0 < least < loss
+    assert "least possible" not in run("--method", "ot").output
+
+
+def test_several_figures(run):
+    result = run("--figure", "loss", "--figure", "trajectories", "--figure", "loss")
+    assert result.exit_code == 0, result.output
+    for figure in ("loss", "trajectories"):
+        assert matplotlib.image.imread(f"media/{figure}_cfm_dopri5.png").std() > 0.05
+
+
+def test_a_plan_that_does_not_converge_is_said_once(run, monkeypatch):
+    monkeypatch.setattr(couplings, "MAX_SWEEPS", 10)
+    result = run("--method", "sb", "--sigma", "0.01", "--steps", "60")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Warning: the entropic plan's marginals are still off") == 1
+
+
+def test_the_gallery(run, tmp_path):
+    result = CliRunner().invoke(main, ["datasets"])
+    assert result.exit_code == 0, result.output
+    for name, data in DATASETS.items():
+        assert f"{name} " in result.output
+        assert data.description in result.output
+    assert matplotlib.image.imread("media/datasets.png").std() > 0.05
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
@@ -111,7 +178,7 @@ def test_runs_of_different_settings_do_not_overwrite_each_other(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "vq"], ["--method", "'vq'", "Did you mean 'vp'?", "cfm, vp, fm"]),
+        (["--method", "vq"], ["--method", "'vq'", "Did you mean 'vp'?", "cfm, vp, fm, ot, sb"]),
         (["--solver", "dopri55"], ["--solver", "Did you mean 'dopri5'?"]),
         (["--source", "8gaussian"], ["--source", "Did you mean '8gaussians'?"]),
         (["--target", "moon"], ["--target", "Did you mean 'moons'?"]),
@@ -141,6 +208,22 @@ def test_runs_of_different_settings_do_not_overwrite_each_other(run):
         (["--lr", "nan"], ["--lr", "not a finite number from"]),
         (["--seed", "-1"], ["--seed"]),
         (["--method", "fm", "--source", "moons"], ["--source", "'moons'", "--source normal"]),
+        (["--coupling", "otp"], ["--coupling", "independent, ot, entropic"]),
+        (["--power", "3"], ["--power", "'cfm' has no power"]),
+        (["--method", "ot", "--batch-size", "50000"], ["--batch-size", "50,000", "4,096"]),
+        (["--target", "moonz"], ["--target", "'moons'", "or a file ending in one of .csv"]),
+        (["--target", "gone.csv"], ["--target", "'gone.csv' cannot be read"]),
+        (
+            ["--target", "gaussian4d", "--source", "moons"],
+            ["--source", "'moons' has 2 dimensions", "has 4", "--source normal"],
+        ),
+        (["--source", "gaussian4d"], ["--source", "'gaussian4d' has 4 dimensions"]),
+        (["--points", "5"], ["--points", "--network exact"]),
+        (["--network", "exact", "--method", "ot"], ["--network", "independent pairs only"]),
+        (["--network", "exact", "--source", "moons"], ["--network", "isotropic Gaussians"]),
+        (["--network", "exact", "--figure", "loss"], ["--figure", "not trained"]),
+        (["--figure", "loss", "--figure", "trajectories", "--out", "a.png"], ["--out", "one file"]),
+        (["datasets"], ["stands before 'datasets'"]),
         (["--device", "gpu0"], ["--device", "gpu0"]),
         (["--out", "figure.jpeg"], ["--out", "figure.jpeg", ".png, .pdf, .svg"]),
         (["--out", "figure"], ["--out", ".png, .pdf, .svg"]),
@@ -185,7 +268,7 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
     def fail(*args, **kwargs):
         raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
 
-    monkeypatch.setattr("main.odeint", fail)
+    monkeypatch.setattr("runs.odeint", fail)
     result = run()
     assert result.exit_code == 1
     assert "Error: dopri5 failed: 10 steps did not reach t = 1" in result.output
@@ -195,7 +278,7 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
 
 def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
     monkeypatch.setattr(
-        "cfm.Method.loss", lambda self, model, x0, x1, key: model(0.0, x0).sum() * 1e39
+        "cfm.Method.pair_loss", lambda self, model, x0, x1, key: model(0.0, x0).sum() * 1e39
     )
     result = run()
     assert result.exit_code == 1

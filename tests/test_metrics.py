@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets import DATASETS
-from metrics import flow_distances, w2_squared
+from metrics import flow_distances, normalized_path_energy, path_energy, w2_squared
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -48,3 +48,30 @@ def test_flow_distances_of_flows_known():
     assert shifted.to_target == pytest.approx(5, rel=0.1)
     assert shifted.best == same.best
     assert flow_distances(lambda x0: x0, moons, moons, 64, keys[:1]).error == 0
+
+
+def test_path_energy_of_a_rotation():
+    """Points at radius r turned by the angle ω have E‖v‖² = ω² r² at all times."""
+    x0 = 3 * mx.array([[1.0, 0.0], [0.0, 1.0], [-0.6, 0.8]])
+    turn = mx.array([[0.0, 2.0], [-2.0, 0.0]])
+    energy = path_energy(lambda t, x: x @ turn, x0, rtol=1e-7, atol=1e-7)
+    assert energy == pytest.approx(2**2 * 3**2, rel=1e-5)
+
+
+def test_path_energy_of_a_hurried_shift():
+    """A shift by 3 at the pace 2t covers the same way with energy 9 · ∫ (2t)² dt = 12."""
+    x0 = mx.zeros((5, 1))
+    assert path_energy(lambda t, x: 6 * t + 0 * x, x0) == pytest.approx(12, rel=1e-4)
+
+
+def test_normalized_path_energy():
+    """A straight shift is optimal transport; the hurried one spends a third more than W2²."""
+    x0 = DATASETS["moons"].sample(100, mx.random.key(0))
+    x1 = x0 + mx.array([3.0, 0.0])
+    way = mx.array([3.0, 0.0])
+    straight = normalized_path_energy(lambda t, x: way + 0 * x, x0, x1)
+    hurried = normalized_path_energy(
+        lambda t, x: 2 * t * way + 0 * x, x0, x1, solver="rk4", steps=9
+    )
+    assert straight == pytest.approx(0, abs=1e-5)
+    assert hurried == pytest.approx(1 / 3, rel=1e-5)

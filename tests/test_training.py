@@ -8,6 +8,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from cfm import METHODS
+from couplings import Coupling, independent
 from datasets import DATASETS
 from models import MLP
 from training import (
@@ -20,6 +21,7 @@ from training import (
 )
 
 NORMAL = DATASETS["normal"]
+INDEPENDENT = independent()
 
 
 def small(seed=0):
@@ -42,8 +44,9 @@ class Recorder:
     batch every step makes it move, the same one again would not."""
 
     loss_of: object
+    coupling: Coupling = INDEPENDENT
 
-    def loss(self, model, x0, x1, key):
+    def pair_loss(self, model, x0, x1, key):
         return self.loss_of(model, x0, x1, key)
 
 

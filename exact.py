@@ -1,0 +1,146 @@
+"""The velocity a perfect network would learn, in closed form.
+
+With independent pairs, a source that is a mixture of isotropic Gaussians and a target of points
+(or of Gaussians around points), everything is Gaussian given which component x0 and which point
+x1 come from, and the flow-matching target is a posterior mean over those. It is the yardstick
+that networks are held to, and, for few points, a picture of what memorising looks like.
+"""
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from cfm import Method
+from datasets import Dataset, Mixture, Points
+from models import column
+from parallel import rowwise
+
+OUTLINE = 1024  # Gaussians that stand for a curve
+CLOUD = 8192  # and for another target of one or two dimensions, their width a part of its own:
+CLOUD_WIDTH = 0.025
+CHUNK = 2**18  # posterior weights held at once, 1 MB each array
+NEAREST = 1e-4  # how near to an end of t the field is taken where it has no limit there
+
+
+def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) -> "ExactVelocity":
+    """The marginal velocity u(t, x) = E[ut | xt = x] for a target of points.
+
+    Given component k of the source (mean m_k, variance s²) and point y_i, xt is Gaussian with
+    mean α y_i + β m_k and variance v = β² s² + σ² + α² std², so that (Lipman et al. 2023, eq. 8)
+
+        u(t, x) = Σ_ki w_ki [α' y_i + β' m_k + c (x − α y_i − β m_k)],
+        w_ki ∝ N(x; α y_i + β m_k, v),    c = v' / 2v.
+
+    Args:
+        method: one with independent pairs.
+        source: a dataset that is a mixture of isotropic Gaussians.
+        points: (M, D), or a user's points.
+        std: of an isotropic Gaussian around every point.
+
+    Returns:
+        A field, called as field(t, x) like a network, of x (N, D) and t (), (N,) or (N, 1).
+
+    Raises:
+        ValueError: for what has no such closed form.
+    """
+    if method.coupling.match is not None:
+        raise ValueError(
+            "the exact field is known for independent pairs only, and "
+            f"{method.name} was given {method.coupling.title}"
+        )
+    if source.mixture is None:
+        raise ValueError(
+            f"the exact field needs a source of isotropic Gaussians, which {source.name} is not"
+        )
+    points = points.points if isinstance(points, Points) else points
+    points = np.array(points, np.float32)
+    if points.ndim != 2 or points.shape[1] != source.dim or not len(points):
+        raise ValueError(f"points must be (M, {source.dim}), not {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("points must be finite")
+    return ExactVelocity(method, source.mixture, Mixture(mx.array(points), std))
+
+
+def nearly_exact_velocity(method: Method, source: Dataset, target: Dataset, key):
+    """The marginal velocity for a dataset, to well within what training can reach.
+
+    Mixtures and a user's points are taken as they are, curves as many overlapping Gaussians,
+    other targets of one or two dimensions as narrow Gaussians around a large sample.
+
+    Returns:
+        An `ExactVelocity`, or None where none is known.
+    """
+    if method.coupling.match is not None or source.mixture is None:
+        return None
+    if isinstance(target, Points):
+        points, std = target.standard_points, 0.0
+    elif target.mixture or target.outline:
+        mixture = target.mixture or target.outline(OUTLINE)
+        points, std = mixture.means, mixture.std
+    elif target.dim <= 2:
+        points = target.sample(CLOUD, key)
+        std = CLOUD_WIDTH * mx.sqrt(mx.mean(mx.var(points, axis=0))).item()
+    else:
+        return None
+    return exact_velocity(method, source, points, std)
+
+
+@dataclass(frozen=True)
+class ExactVelocity:
+    """See `exact_velocity`."""
+
+    method: Method
+    source: Mixture
+    target: Mixture
+
+    @rowwise
+    def __call__(self, t, x):
+        """u(t, x), (N, D)."""
+        schedule = self.method.schedule
+        t = mx.clip(column(t, x.dtype), schedule.margin, 1 - self._margin())
+        (alpha, beta, sigma), (d_alpha, d_beta, d_sigma) = schedule(t)
+        source, target = self.source.std, self.target.std
+        variance = (beta * source) ** 2 + (alpha * target) ** 2 + sigma**2
+        slope = beta * d_beta * source**2 + alpha * d_alpha * target**2 + sigma * d_sigma
+        y, m = self._posterior_means(x, alpha, beta, variance)
+        return d_alpha * y + d_beta * m + slope / variance * (x - alpha * y - beta * m)
+
+    def _margin(self) -> float:
+        schedule = self.method.schedule
+        (_, beta, sigma), _ = schedule(mx.ones((1, 1)))
+        vanishes = not self.target.std and (beta * self.source.std).item() ** 2 < 1e-12
+        return max(schedule.margin, NEAREST if vanishes and sigma.item() == 0 else 0.0)
+
+    def _posterior_means(self, x, alpha, beta, variance):
+        """E[y | xt = x] and E[m | xt = x], each (N, D), by a running log-sum-exp over points."""
+        means = self.source.means.astype(x.dtype)
+        at = x[:, None, :] - beta[:, None] * means
+        size = max(1, CHUNK // (at.shape[0] * at.shape[1]))
+        top = mx.full((x.shape[0], 1, 1), -math.inf, x.dtype)
+        state = top, mx.zeros_like(top), mx.zeros_like(x), mx.zeros_like(x)
+        points = self.target.means
+        for first in range(0, points.shape[0], size):
+            chunk = points[first : first + size].astype(x.dtype)
+            (chunk,) = mx.depends([chunk], list(state))  # else all chunks are in memory at once
+            state = _accumulate(*state, at, chunk, means, alpha, variance)
+        _, total, y, m = state
+        return y / total[:, 0], m / total[:, 0]
+
+
+@mx.compile
+def _accumulate(top, total, y, m, at, points, means, alpha, variance):
+    """Add a chunk of points to the sums of w, w y and w m, kept relative to the largest w."""
+    squares = sum(
+        mx.square(at[..., d, None] - (alpha * points[:, d])[:, None])  # faster than a sum over D
+        for d in range(points.shape[1])
+    )
+    logits = -squares / (2 * variance[..., None])
+    new_top = mx.maximum(top, mx.max(logits, axis=(1, 2), keepdims=True))
+    fade = mx.power(math.e, top - new_top)
+    weights = mx.power(math.e, logits - new_top)  # in float64 exact, where `exp` is not
+    of_point, of_component = mx.sum(weights, axis=1), mx.sum(weights, axis=2)
+    total = fade * total + mx.sum(of_component, axis=1)[:, None, None]
+    y = fade[:, 0] * y + of_point @ points
+    return new_top, total, y, fade[:, 0] * m + of_component @ means

@@ -1,0 +1,234 @@
+"""The exact field against numpy, against what it must generate, and against networks."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import ks_2samp
+
+import exact
+import parallel
+from cfm import METHODS
+from datasets import DATASETS, load_points, standard_normal
+from exact import exact_velocity, nearly_exact_velocity
+from metrics import flow_fit, w2_squared
+from models import MLP
+from odeint import odeint
+from tests.test_cfm import FORMULAS, SIGMA, STD, bridge_slope
+from training import train
+
+POINTS = np.array(DATASETS["moons"].sample(40, mx.random.key(0)), np.float64)
+
+
+def independent(name, sigma=SIGMA):
+    return METHODS[name](sigma=sigma, coupling="independent")
+
+
+def in_numpy(name, source, points, t, x):
+    """The posterior mean of ut, by one sum over all pairs of component and point."""
+    alpha, d_alpha = (float(value) for value in FORMULAS[name](t, 0.0, 1.0, 0.0))
+    beta, d_beta = (float(value) for value in FORMULAS[name](t, 1.0, 0.0, 0.0))
+    sigma = STD[name](t)
+    d_sigma = SIGMA * bridge_slope(t) if name == "sb" else 0.0
+    s = source.mixture.std
+    variance = beta**2 * s**2 + sigma**2
+    slope = beta * d_beta * s**2 + sigma * d_sigma
+    means = np.array(source.mixture.means, np.float64)
+    rest = x[:, None, None] - alpha * points - beta * means[:, None]
+    logits = -(rest**2).sum(axis=-1) / (2 * variance)
+    weights = np.exp(logits - logsumexp(logits, axis=(1, 2), keepdims=True))
+    velocities = d_alpha * points + d_beta * means[:, None] + slope / variance * rest
+    return (weights[..., None] * velocities).sum(axis=(1, 2))
+
+
+@pytest.mark.parametrize("source", ["normal", "8gaussians"])
+@pytest.mark.parametrize("name", METHODS)
+def test_against_numpy(name, source):
+    source = DATASETS[source]
+    field = exact_velocity(independent(name), source, POINTS)
+    x = np.random.default_rng(0).normal(size=(9, 2)) * 3
+    for t in (0.0, 0.2, 0.5, 0.9, 0.99):
+        expected = in_numpy(
+            name, source, POINTS, np.clip(t, *((1e-3, 1) if name == "sb" else (0, 1))), x
+        )
+        got = np.array(field(mx.array(t), mx.array(x, mx.float32)))
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_in_float64(cpu):
+    x = np.random.default_rng(0).normal(size=(9, 2)) * 3
+    field = exact_velocity(independent("cfm"), DATASETS["8gaussians"], POINTS.astype(np.float32))
+    got = field(mx.array(0.7, mx.float64), mx.array(x, mx.float64))
+    points = POINTS.astype(np.float32).astype(np.float64)
+    expected = in_numpy("cfm", DATASETS["8gaussians"], points, 0.7, x)
+    np.testing.assert_allclose(np.array(got), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_row_has_its_own_time(name):
+    field = exact_velocity(independent(name), DATASETS["normal"], POINTS)
+    x, t = mx.random.normal((5, 2)), mx.array([0.0, 0.3, 0.5, 0.9, 1.0])
+    rows = [field(t[i], x[i : i + 1])[0] for i in range(5)]
+    for times in (t, t[:, None]):
+        np.testing.assert_allclose(
+            np.array(field(times, x)), np.array(mx.stack(rows)), rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("sigma", [0.0, SIGMA])
+@pytest.mark.parametrize("name", METHODS)
+def test_finite_at_the_ends_and_far_away(name, sigma):
+    field = exact_velocity(independent(name, sigma), DATASETS["8gaussians"], POINTS)
+    x = mx.concatenate([mx.array(POINTS, mx.float32), mx.array([[0.0, 0.0], [300.0, -200.0]])])
+    for t in (0.0, 1e-7, 0.5, 1 - 1e-7, 1.0):
+        assert np.isfinite(np.array(field(mx.array(t), x))).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_flow_generates_the_points(name):
+    """And blurs them where σ(1) is not 0: W2² to the target as between two true samples."""
+    count = 1000
+    method = METHODS[name](coupling="independent")
+    field = exact_velocity(method, DATASETS["normal"], POINTS)
+    x0 = DATASETS["normal"].sample(count, mx.random.key(1))
+    generated = np.array(odeint(field, x0, [0.0, 0.999], dense=False).x[-1], np.float64)
+    rng = np.random.default_rng(0)
+    blur = STD[name](1.0) / SIGMA * method.sigma
+    draw = lambda: POINTS[rng.integers(0, 40, count)] + blur * rng.normal(size=(count, 2))  # noqa: E731
+    true = draw()
+    assert w2_squared(generated, true) < 3 * np.mean([w2_squared(draw(), true) for _ in range(5)])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_flow_has_the_law_of_xt_at_every_time(name):
+    """Kolmogorov–Smirnov tests between solved and sampled xt, in three directions.
+
+    Where σ(0) is not 0, xt starts as the blurred source, and so must the flow.
+    """
+    count, method, source = 3000, independent(name), DATASETS["8gaussians"]
+    points = mx.array(POINTS, mx.float32)
+
+    def sampled(time, key):
+        keys = mx.random.split(key, 3)
+        x1 = points[mx.random.randint(0, 40, (count,), key=keys[1])]
+        noise = mx.random.normal((count, 2), key=keys[2])
+        return method.sample(time, source.sample(count, keys[0]), x1, noise)[0]
+
+    times, keys = [0.0, 0.3, 0.6, 0.9], mx.random.split(mx.random.key(5), 4)
+    field = exact_velocity(method, source, points)
+    solved = np.array(odeint(field, sampled(0.0, keys[0]), times, rtol=1e-4, atol=1e-4).x)
+    for time, key, found in zip(times[1:], keys[1:], solved[1:], strict=True):
+        expected = np.array(sampled(time, key))
+        for direction in ([1, 0], [0, 1], [0.6, -0.8]):
+            assert ks_2samp(found @ direction, expected @ direction).pvalue > 1e-3
+
+
+def test_chunks_change_nothing_and_bound_the_memory(monkeypatch):
+    x = mx.random.normal((512, 2), key=mx.random.key(1))
+    points = DATASETS["moons"].sample(20_000, mx.random.key(2))
+    monkeypatch.setattr(parallel, "ROWS", 10**9)
+    field = exact_velocity(independent("cfm"), DATASETS["normal"], points)
+    mx.eval(x, points)
+    memory, results = [], []
+    for chunk in (2**18, 10**9):
+        monkeypatch.setattr(exact, "CHUNK", chunk)
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        results.append(np.array(field(mx.array(0.8), x)))
+        memory.append(mx.get_peak_memory() - before)
+    np.testing.assert_allclose(*results, atol=1e-4)
+    assert memory[0] < memory[1] / 5  # 10 million weights are 41 MB
+
+
+def test_gradients_through_the_exact_field():
+    field = exact_velocity(independent("cfm"), DATASETS["8gaussians"], POINTS)
+    x, step = mx.array([[0.5, -0.3], [2.0, 1.0]]), 1e-2
+    gradient = mx.grad(lambda x: mx.sum(field(mx.array(0.6), x)[:, 0]))(x)
+    for axis in range(2):
+        shift = mx.array([[step * (axis == 0), step * (axis == 1)]])
+        ends = [field(mx.array(0.6), x + sign * shift)[:, 0] for sign in (1, -1)]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        np.testing.assert_allclose(
+            np.array(gradient[:, axis]), np.array(slope), rtol=0.02, atol=0.02
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((METHODS["ot"](), DATASETS["normal"], POINTS), "independent pairs only"),
+        ((METHODS["cfm"](), DATASETS["moons"], POINTS), "isotropic Gaussians"),
+        ((METHODS["cfm"](), DATASETS["normal"], POINTS[:, :1]), "points must be"),
+        ((METHODS["cfm"](), DATASETS["normal"], POINTS[:0]), "points must be"),
+        ((METHODS["cfm"](), DATASETS["normal"], POINTS * np.nan), "must be finite"),
+    ],
+)
+def test_refusals(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        exact_velocity(*arguments)
+
+
+def test_gaussian_to_gaussian_in_closed_form():
+    """From N(0, 1) to N(m, s²) by cfm without noise, xt is Gaussian: u is linear in x."""
+    mean, std = 1.5, 0.5
+    source = standard_normal(1)
+    field = exact_velocity(METHODS["cfm"](sigma=0.0), source, [[mean]], std)
+    x = mx.linspace(-2, 3, 7)[:, None]
+    for t in (0.0, 0.4, 1.0):
+        variance = (1 - t) ** 2 + t**2 * std**2
+        slope = (-(1 - t) + t * std**2) / variance
+        expected = mean + slope * (np.array(x) - t * mean)
+        np.testing.assert_allclose(np.array(field(mx.array(t), x)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["8gaussians", "moons", "checkerboard"])
+def test_networks_come_nearer_to_the_exact_field_with_training(target):
+    method, source, target = METHODS["cfm"](), DATASETS["normal"], DATASETS[target]
+    best = nearly_exact_velocity(method, source, target, mx.random.key(0))
+    fits = []
+    for steps in (100, 1500):
+        mx.random.seed(0)
+        model = MLP(width=32, depth=2)
+        train(model, method, source, target, steps=steps)
+        fits.append(flow_fit(model, best, method, source, target, 2000, mx.random.key(1)))
+    early, late = fits
+    assert late.relative_error < 0.6 * early.relative_error
+    assert late.excess < early.excess / 2
+    for fit in fits:
+        assert fit.excess == pytest.approx(fit.loss - fit.floor)
+        assert fit.excess > -3 * fit.excess_error
+    # the exact field itself has no excess, and the floor cannot be undercut
+    perfect = flow_fit(best, best, method, source, target, 2000, mx.random.key(1))
+    assert (perfect.excess, perfect.relative_error) == (0, 0)
+
+
+def test_the_floor_of_gaussians_in_closed_form():
+    """N(0, 1) → N(0, s²) without noise: Var[ut | xt] = s² / ((1 − t)² + t² s²), over t."""
+    std = 0.5
+    source, method = standard_normal(1), METHODS["cfm"](sigma=0.0)
+
+    class Narrow:
+        def sample(self, n, key):
+            return std * source.sample(n, key)
+
+    best = exact_velocity(method, source, [[0.0]], std)
+    fit = flow_fit(best, best, method, source, Narrow(), 20_000, mx.random.key(0))
+    t = (np.arange(10_000) + 0.5) / 10_000
+    expected = np.mean(std**2 / ((1 - t) ** 2 + t**2 * std**2))
+    assert abs(fit.floor - expected) < 4 * fit.floor_error
+    assert fit.floor_error < 0.02
+
+
+def test_where_no_exact_field_is_known(tmp_path):
+    key = mx.random.key(0)
+    normal, moons = DATASETS["normal"], DATASETS["moons"]
+    assert nearly_exact_velocity(METHODS["ot"](), normal, moons, key) is None
+    assert nearly_exact_velocity(METHODS["cfm"](), moons, normal, key) is None
+    four = DATASETS["gaussian4d"]
+    assert nearly_exact_velocity(METHODS["cfm"](), standard_normal(4), four, key) is None
+    np.save(tmp_path / "p.npy", 100 + 7 * POINTS)
+    own = load_points(tmp_path / "p.npy")
+    field = nearly_exact_velocity(METHODS["cfm"](), normal, own, key)
+    np.testing.assert_allclose(
+        np.array(field.target.means), own.standard_points, rtol=1e-5, atol=1e-6
+    )
