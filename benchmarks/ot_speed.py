@@ -1,0 +1,98 @@
+"""Training with exact minibatch optimal transport: steps a second beside TorchCFM's.
+
+    python benchmarks/ot_speed.py --peers PYTHON [--rounds 5]
+
+PYTHON is the interpreter of an environment of its own:
+
+    python3 -m venv peers && peers/bin/pip install torch torchcfm
+
+8gaussians → moons, batch 256. TorchCFM runs its example: its samplers, its network (three hidden
+layers of 64, SELU), its exact optimal-transport matcher, Adam. We run our default network and
+that one. Every measurement is a process of its own; the sides take turns, medians are printed.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+BATCH, WARM_UP, STEPS = 256, 50, 600
+SIDES = {
+    "TorchCFM, exact OT": "torchcfm",
+    "ours, exact OT, SELU": "ours ot selu",
+    "ours, exact OT": "ours ot isru",
+    "ours, entropic": "ours sb isru",
+    "ours, independent": "ours cfm isru",
+}
+
+
+def torchcfm() -> float:
+    import torch
+    from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher
+    from torchcfm.models import MLP
+    from torchcfm.utils import sample_8gaussians, sample_moons
+
+    model = MLP(dim=2, time_varying=True)
+    optimizer = torch.optim.Adam(model.parameters())
+    matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.1)
+
+    def step():
+        optimizer.zero_grad()
+        x0, x1 = sample_8gaussians(BATCH), sample_moons(BATCH)
+        t, xt, ut = matcher.sample_location_and_conditional_flow(x0, x1)
+        vt = model(torch.cat([xt, t[:, None]], dim=-1))
+        torch.mean((vt - ut) ** 2).backward()
+        optimizer.step()
+
+    for _ in range(WARM_UP):
+        step()
+    began = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return STEPS / (time.perf_counter() - began)
+
+
+def ours(method: str, activation: str) -> float:
+    import blas  # noqa: F401  before MLX
+
+    import mlx.core as mx
+
+    from cfm import METHODS
+    from datasets import DATASETS
+    from models import MLP
+    from training import train
+
+    mx.random.seed(0)
+    model, data = MLP(activation=activation), (DATASETS["8gaussians"], DATASETS["moons"])
+    train(model, METHODS[method](), *data, steps=WARM_UP, batch_size=BATCH)
+    history = train(model, METHODS[method](), *data, steps=STEPS, batch_size=BATCH)
+    return history.steps_per_second
+
+
+def main(peers: str, rounds: int):
+    rates = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side, arguments in SIDES.items():
+            python = peers if arguments == "torchcfm" else sys.executable
+            command = [python, __file__, *arguments.split()]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rates[side].append(float(done.stdout.split()[-1]))
+    base = statistics.median(rates["TorchCFM, exact OT"])
+    print("| | steps/s | over TorchCFM |\n|---|---|---|")
+    for side, found in rates.items():
+        print(
+            f"| {side} | {statistics.median(found):.0f} | {statistics.median(found) / base:.1f} × |"
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "torchcfm":
+        print(torchcfm())
+    elif sys.argv[1] == "ours":
+        print(ours(*sys.argv[2:]))
+    else:
+        options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+        main(options["--peers"], int(options.get("--rounds", 5)))
