@@ -15,6 +15,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from parallel import rowwise
+from randomness import as_key
 
 
 def isru(x):
@@ -102,11 +103,7 @@ class MLP(nn.Module):
         frequencies: int = 3,
     ):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}"
-            )
-        self.activation = activation
+        self.activation = _known(activation)
         self.frequencies = frequencies
         sizes = [dim + 1 + 2 * frequencies, *[width] * depth, dim]
         self.layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
@@ -122,12 +119,86 @@ class MLP(nn.Module):
         return self.layers[-1](h)
 
     def __repr__(self):
-        widths = [layer.weight.shape[0] for layer in self.layers]
-        sizes = " → ".join(map(str, [self.layers[0].weight.shape[1], *widths]))
-        return f"MLP({sizes}, {self.activation}, {parameter_count(self):,} parameters)"
+        return _described(self)
 
 
-NETWORKS = {"mlp": MLP}
+class ConcatSquash(nn.Module):
+    """The network of continuous normalising flows (Grathwohl et al. 2019, appendix B).
+
+    Every layer is a linear map of x, squashed by a gate and shifted by a bias that both depend
+    on t alone: lin(x) · sigmoid(gate(t)) + bias(t).
+
+    Args:
+        dim: D, of x and of the velocity.
+        width: units of every hidden layer.
+        depth: hidden layers, at least one.
+        activation: a name in `ACTIVATIONS`, between the layers.
+    """
+
+    def __init__(self, dim: int = 2, width: int = 64, depth: int = 3, activation: str = "tanh"):
+        super().__init__()
+        self.activation = _known(activation)
+        sizes = [dim, *[width] * depth, dim]
+        self.layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+        self.gates = [nn.Linear(1, size) for size in sizes[1:]]
+        self.shifts = [nn.Linear(1, size, bias=False) for size in sizes[1:]]
+
+    @rowwise
+    def __call__(self, t, x):
+        """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D)."""
+        t, h = column(t, x.dtype), x
+        for layer, gate, shift in zip(self.layers, self.gates, self.shifts, strict=True):
+            h = layer(h) * mx.sigmoid(gate(t)) + shift(t)
+            if layer is not self.layers[-1]:
+                h = ACTIVATIONS[self.activation](h)
+        return h
+
+    def __repr__(self):
+        return _described(self)
+
+
+class TrainableNormal(nn.Module):
+    """N(μ, diag(s²)) whose mean μ and scale s, each (D,), are learned with a flow."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.mean = mx.zeros(dim)
+        self.log_scale = mx.zeros(dim)
+
+    def sample(self, n: int, key=None):
+        """n points, (n, D)."""
+        noise = mx.random.normal((n, len(self.mean)), key=as_key(key))
+        return self.mean + mx.exp(self.log_scale) * noise
+
+    def log_prob(self, x):
+        """The log-density at x (N, D), (N,) nats."""
+        squares = mx.square((x - self.mean) * mx.exp(-self.log_scale))
+        return mx.sum(-squares / 2 - self.log_scale - math.log(2 * math.pi) / 2, axis=1)
+
+
+NETWORKS = {"mlp": MLP, "concatsquash": ConcatSquash}
+TRAINABLE = "trainable-normal"  # the source that is a part of the network
+
+
+def build(config: dict) -> nn.Module:
+    """The untrained network that config["network"], ["model"] and ["source"] describe."""
+    model = NETWORKS[config["network"]](**config["model"])
+    if config.get("source") == TRAINABLE:
+        model.source = TrainableNormal(config["model"]["dim"])
+    return model
+
+
+def _known(activation: str) -> str:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+    return activation
+
+
+def _described(model) -> str:
+    widths = [layer.weight.shape[0] for layer in model.layers]
+    sizes = " → ".join(map(str, [model.layers[0].weight.shape[1], *widths]))
+    name, count = type(model).__name__, parameter_count(model)
+    return f"{name}({sizes}, {model.activation}, {count:,} parameters)"
 
 
 @cache

@@ -152,6 +152,7 @@ class _Options:
     max_step: float
     norm: Callable
     controller: Controller = field(default_factory=Controller)
+    check_hidden: bool = True
     detach: bool = False
 
 
@@ -171,6 +172,7 @@ def odeint(
     max_step: float = math.inf,
     norm: Callable = rms,
     dense: bool = True,
+    check_hidden: bool = True,
 ) -> Solution:
     """Integrate dx/dt = field(t, x) from x(t[0]) = x0 through the times t.
 
@@ -196,6 +198,8 @@ def odeint(
         first_step, max_step: sizes for an adaptive solver's first step, and its largest.
         norm: of a pytree like x0, a 0-d array; the root mean square by default.
         dense: keep what `Solution` needs to be called; memory then grows with the steps.
+        check_hidden: have "checkpoint" and "adjoint" refuse a field with hidden arrays. One that
+            differentiates something itself always looks as if it had them, and needs False.
 
     Returns:
         A `Solution`. With adaptive solvers, and with `steps`, the times in t only say where
@@ -220,13 +224,16 @@ def odeint(
         raise ValueError(f"unknown gradient {gradient!r}; there are {', '.join(GRADIENTS)}")
     rtol, atol = _check_tolerance("rtol", rtol, x0), _check_tolerance("atol", atol, x0)
     tableau = _check_solver(solver)
-    options = _Options(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm)
-    function, parameters, module = _bind(field, parameters)
+    options = _Options(
+        *(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm),
+        check_hidden=check_hidden,
+    )
+    function, parameters, module = bind(field, parameters)
     if gradient == "direct":
         keep = (lambda taken: taken) if dense else None
         run = _solve(lambda t, x: function(t, x, parameters), x0, times, options, keep)
     else:
-        with _unchanged(module):
+        with unchanged(module):
             run = _solve_remembering(function, module, parameters, x0, times, options, gradient)
     reported = t if isinstance(t, mx.array) else mx.array(times, dtype)
     kept = tuple(run.steps) if gradient == "direct" else ()
@@ -284,7 +291,7 @@ def _fixed(field: _Field, x, times: np.ndarray, options: _Options) -> Iterator[_
         yield _Step(tableau, start, end, x, x_new, stages)
         x, first = x_new, stages[-1] if tableau.fsal else None
         if options.detach:
-            x, first = _detached(x), None if first is None else _detached(first)
+            x, first = detached(x), None if first is None else detached(first)
     if not _finite(x):
         culprit = "initial state" if not _finite(x0) else "state at the end"
         raise NonFiniteError(f"the {culprit} is not finite; try more steps", times[-1], dt)
@@ -325,7 +332,7 @@ def _adaptive(field: _Field, x, times: np.ndarray, options: _Options) -> Iterato
                 return
             t, x, first = t_new, x_new, stages[-1] if tableau.fsal else field(t_new, x_new)
             if options.detach:
-                x, first = _detached(x), _detached(first)
+                x, first = detached(x), detached(first)
             previous, growth, blind = max(ratio, 1e-4), np.inf, 0
         else:
             yield None
@@ -366,7 +373,7 @@ def _first_step(field, t, forward, x, first, span, options: _Options) -> float:
 # field sees through a closure is not an input, would get the gradient zero, and is refused.
 
 
-def _bind(field: Callable, parameters):
+def bind(field: Callable, parameters):
     """(function(t, x, parameters), parameters, the Module they are of or None)."""
     if parameters is None and isinstance(field, nn.Module):
         parameters = field
@@ -388,7 +395,7 @@ def _bind(field: Callable, parameters):
 
 
 @contextmanager
-def _unchanged(module: nn.Module | None):
+def unchanged(module: nn.Module | None):
     """Give a module back the weights it had."""
     held = None if module is None else module.trainable_parameters()
     try:
@@ -407,10 +414,10 @@ def _solve_remembering(function, module, parameters, x0, times, options, gradien
 
     @mx.custom_function
     def solve(x0, parameters):
-        x0, parameters = _detached(x0), _detached(parameters)
+        x0, parameters = detached(x0), detached(parameters)
         keep = _bare if gradient == "checkpoint" else None
         run = _solve(lambda t, x: function(t, x, parameters), x0, times, options, keep)
-        if any(_is_traced(leaf) for _, leaf in tree_flatten(run.x)):
+        if options.check_hidden and any(is_traced(leaf) for _, leaf in tree_flatten(run.x)):
             raise ValueError(
                 f"the field uses arrays that are being differentiated, which gradient={gradient!r} "
                 "cannot see; name them as `parameters`, or use gradient='direct'"
@@ -424,14 +431,14 @@ def _solve_remembering(function, module, parameters, x0, times, options, gradien
 
         @mx.custom_function
         def first_derivative(inputs, cotangents, x):
-            (_, parameters), cotangents, x = map(_detached, (inputs, cotangents, x))
+            (_, parameters), cotangents, x = map(detached, (inputs, cotangents, x))
             return back(function, parameters, x, cotangents, times, options, runs[-1].steps)
 
         @first_derivative.vjp
         def second_derivative(*_):
             raise ValueError("second derivatives of a solve need gradient='direct'")
 
-        with _unchanged(module):
+        with unchanged(module):
             return first_derivative(inputs, cotangents, x)
 
     x = solve(x0, parameters)
@@ -464,8 +471,8 @@ def _back_through_steps(function, parameters, x, cotangents, times, options, ste
         here = tree_map(lambda leaf, due=due, done=done: leaf[due:done], cotangents)
         above = (pulled, here if due < done else ())
         _, (pulled, more) = _value_and_pull(again, (taken.x, parameters), above)
-        gathered = _detached(tree_map(mx.add, gathered, more))
-        pulled, done = _detached(pulled), due
+        gathered = detached(tree_map(mx.add, gathered, more))
+        pulled, done = detached(pulled), due
     start = tree_map(lambda leaf, done=done: leaf[:done].sum(axis=0), cotangents)
     return tree_map(mx.add, pulled, start), gathered
 
@@ -498,7 +505,7 @@ def _back_by_adjoint(function, parameters, x, cotangents, times, options, steps)
             )
             backwards = replace(options, rtol=rtol, atol=atol, norm=norm, steps=steps)
             run = _solve(field, (_at(x, i), a, g), times[[i, i - 1]], backwards)
-            _, a, g = _detached(_at(run.x, -1))
+            _, a, g = detached(_at(run.x, -1))
         a = tree_map(mx.add, a, _at(scaled, i - 1))
     return tree_map(lambda leaf: leaf * size, (a, g))
 
@@ -515,7 +522,7 @@ def _value_and_pull(function, inputs, cotangents):
     return value, pulled
 
 
-def _detached(tree):
+def detached(tree):
     """Copies that MLX does not connect with what they were computed from."""
 
     def copy(leaf):
@@ -526,7 +533,7 @@ def _detached(tree):
     return tree_map(copy, tree)
 
 
-def _is_traced(x: mx.array) -> bool:
+def is_traced(x: mx.array) -> bool:
     """Whether MLX is differentiating with respect to something that x was computed from.
 
     An evaluated array forgets its graph unless it is needed for a gradient.
@@ -558,7 +565,7 @@ def _check_solver(name: str) -> Tableau:
 
 
 def _check_times(t) -> np.ndarray:
-    if isinstance(t, mx.array) and _is_traced(t):
+    if isinstance(t, mx.array) and is_traced(t):
         raise ValueError("no gradient with respect to t is computed; pass t as numbers")
     times = np.array(t, dtype=np.float64)
     if times.ndim != 1 or not times.size:

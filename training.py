@@ -1,6 +1,6 @@
 """The training loop, and the files a trained network is kept in.
 
-`train` fits a network to a method's velocity with Adam under a cosine schedule and leaves it
+`train` fits a network to a method's loss with Adam, or AdamW, under a schedule and leaves it
 with the moving average of its weights. The samples of a few steps are drawn in one compiled
 call, each step's from its own key; the rest of a step (coupling, path, loss, gradient, update,
 average) is a second one. The host waits only where somebody looks at the loss.
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -25,7 +24,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map
 
 from cfm import coupling_key
-from models import NETWORKS
+from models import build
 from randomness import step_key
 
 FORMAT = "flow-matching-checkpoint"
@@ -83,9 +82,12 @@ def train(
     steps: int = 10_000,
     batch_size: int = 256,
     lr: float = 5e-3,
+    schedule: str = "cosine",
+    weight_decay: float = 0.0,
     average: float = 0.999,
     seed: int = 0,
     on_look: Callable[[History], None] = lambda history: None,
+    look_every: int = LOOK_EVERY,
 ) -> History:
     """Train a network in place towards the velocity that carries source to target.
 
@@ -93,12 +95,14 @@ def train(
         model: a network called as model(t, x); it ends with the average of its weights.
         method: one of `cfm.METHODS`, made.
         source, target: datasets, or anything with sample(n, key).
-        steps: updates to make; the learning rate falls to 0 over them as half a cosine.
+        steps: updates to make.
         batch_size: pairs a step.
-        lr: learning rate at the start.
+        lr: the largest learning rate.
+        schedule: what becomes of it over the steps, a name in `SCHEDULES`.
+        weight_decay: of AdamW (Loshchilov & Hutter 2019); with 0 it is Adam.
         average: decay per step of the moving average of the weights.
         seed: with the number of a step, decides all draws of that step.
-        on_look: called with the history every `LOOK_EVERY` steps and at the end.
+        on_look: called with the history every `look_every` steps and at the end.
 
     Raises:
         ValueError: for steps below 1, or a source the method's formulas do not hold for.
@@ -110,16 +114,16 @@ def train(
         raise ValueError(f"steps must be 1 or more, not {steps}")
     if getattr(method, "normal_source", False) and not getattr(source, "standard_normal", True):
         raise ValueError(f"{method.name} needs the source N(0, I), not {source.name}")
-    optimizer = optim.Adam(optim.cosine_decay(lr, steps), bias_correction=True)
+    optimizer = _optimizer(SCHEDULES[schedule](lr, steps), weight_decay)
     optimizer.init(model.trainable_parameters())
     averaged = tree_map(mx.array, model.trainable_parameters())
-    step = _compiled_step(model, optimizer, averaged, average, method)
+    step = _update(model, optimizer, averaged, average, method)
     batches = _batches(method, source, target, batch_size, seed)
     history, good, began = History(), tree_map(mx.array, averaged), time.perf_counter()
     with _deferred_interrupt() as pressed:
         while history.steps < steps and not pressed:
             first, total = history.steps, mx.array(0.0)
-            until = min(first + LOOK_EVERY, steps) if first else 1
+            until = min(first + look_every, steps) if first else 1
             for n in range(first, until):
                 total = total + step(*next(batches))
                 mx.async_eval(total, averaged)
@@ -144,6 +148,26 @@ def train(
     history.interrupted = history.steps < steps
     model.update(averaged)
     return history
+
+
+def _optimizer(rate, weight_decay: float) -> optim.Optimizer:
+    if weight_decay:
+        return optim.AdamW(rate, weight_decay=weight_decay, bias_correction=True)
+    return optim.Adam(rate, bias_correction=True)
+
+
+def _one_cycle(lr: float, steps: int):
+    """Up from a 25th of lr in a straight line for 3/10 of the steps, then down as half a cosine."""
+    up = max(1, 3 * steps // 10)
+    parts = [optim.linear_schedule(lr / 25, lr, up), optim.cosine_decay(lr, max(1, steps - up))]
+    return optim.join_schedules(parts, [up])
+
+
+SCHEDULES: dict[str, Callable] = {
+    "constant": lambda lr, steps: lr,
+    "cosine": optim.cosine_decay,
+    "one-cycle": _one_cycle,
+}
 
 
 def _batches(method, source, target, count: int, seed: int) -> Iterator[tuple]:
@@ -173,12 +197,15 @@ def _batches(method, source, target, count: int, seed: int) -> Iterator[tuple]:
             coming = begin(first)
 
 
-def _compiled_step(model, optimizer, averaged: dict, average: float, method) -> Callable:
-    """(x0, x1, key) → loss: an update of model, optimizer and averaged weights, compiled."""
+def _update(model, optimizer, averaged: dict, average: float, method) -> Callable:
+    """(x0, x1, key) → loss: an update of model, optimizer and averaged weights.
+
+    Compiled, unless the method's loss waits for the host.
+    """
+    compiled = getattr(method, "compiled", True)
     state = [model.state, optimizer.state, averaged]
     value_and_grad = nn.value_and_grad(model, method.pair_loss)
 
-    @partial(mx.compile, inputs=state, outputs=state)
     def step(x0, x1, key):
         loss, gradient = value_and_grad(model, x0, x1, key)
         optimizer.update(model, gradient)
@@ -188,7 +215,7 @@ def _compiled_step(model, optimizer, averaged: dict, average: float, method) -> 
         averaged.update(tree_map(lambda a, w: w + decay * (a - w), averaged, weights))
         return loss
 
-    return step
+    return mx.compile(step, inputs=state, outputs=state) if compiled else step
 
 
 def _finite(tree) -> bool:
@@ -237,8 +264,7 @@ def save_checkpoint(path, model: nn.Module, config: dict):
     Args:
         path: where to; folders are made.
         model: its weights are saved.
-        config: everything needed to make it again, as JSON can hold it; config["network"] and
-            config["model"] name an entry of `models.NETWORKS` and its arguments.
+        config: everything needed to make it again, as JSON can hold it; see `models.build`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +295,7 @@ def load_checkpoint(path) -> tuple[nn.Module, dict]:
         )
     try:
         config = json.loads(metadata["config"])
-        model = NETWORKS[config["network"]](**config["model"])
+        model = build(config)
         model.load_weights(list(arrays.items()))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None

@@ -1,0 +1,266 @@
+"""How likely a flow makes a point, and the loss that trains a flow by it.
+
+Along dx/dt = v(t, x) the logarithm of the density changes by −∇·v (Chen et al. 2018, eq. 8), so
+one solve of (x, ∫ ∇·v dt) says both where a point came from and what its density has become.
+How a solve goes is the business of `odeint.py`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from couplings import Coupling, independent
+from odeint import bind, detached, is_traced, odeint, unchanged
+from randomness import as_key
+
+DIVERGENCES = ("exact", "hutchinson")
+PROBES = ("rademacher", "gaussian")
+INDEPENDENT = independent()
+EXACT_DIMENSIONS = 256  # of the exact divergence, whose cost grows with them, at most
+
+
+def divergence(field: Callable, t, x, probes=None):
+    """∇·v(t, x), the trace of ∂v/∂x.
+
+    Args:
+        field: called as field(t, x); a row of what it returns depends on that row of x alone.
+        t: 0-d array.
+        x: (N, D).
+        probes: (P, N, D) directions ε for Hutchinson's estimates εᵀ (∂v/∂x) ε; where there are
+            none, the trace is exact, from D vector–Jacobian products.
+
+    Returns:
+        (N,), or one estimate for every probe, (P, N).
+    """
+    return velocity_and_divergence(field, t, x, probes)[1]
+
+
+def velocity_and_divergence(field: Callable, t, x, probes=None):
+    """v(t, x) and its `divergence`, sharing one evaluation of the field."""
+    count, dim = x.shape
+    exact = probes is None
+    directions = mx.eye(dim, dtype=x.dtype)[:, None] if exact else probes
+
+    def pull(direction):
+        direction = mx.broadcast_to(direction, (count, dim))
+        (velocity,), (pulled,) = mx.vjp(lambda x: field(t, x), [x], [direction])
+        return velocity, mx.sum(direction * pulled, axis=1)
+
+    velocity, along = mx.vmap(pull)(directions)
+    return velocity[0], mx.sum(along, axis=0) if exact else along
+
+
+def log_prob(
+    field: Callable,
+    x1,
+    source_log_prob: Callable,
+    *,
+    divergence: str = "exact",
+    probes: int = 1,
+    distribution: str = "rademacher",
+    key=None,
+    error: bool = False,
+    solver: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    **how,
+):
+    """log p1(x1), the log-density of a flow's end: log p0(x0) − ∫ ∇·v dt, in nats.
+
+    One solve from t = 1 back to 0. It can be differentiated with respect to x1 and to weights,
+    by any `gradient` of `odeint`.
+
+    Args:
+        field: any velocity field, a network or a function.
+        x1: (N, D), float32 or (on the CPU) float64.
+        source_log_prob: (N, D) → (N,), the log-density where the flow starts.
+        divergence: "exact", by D vector–Jacobian products an evaluation, or "hutchinson".
+        probes: how many directions of Hutchinson's estimate, drawn once and kept for the whole
+            solve (Grathwohl et al. 2019), all carried in it.
+        distribution: of the probes, "rademacher" or "gaussian".
+        key: decides them.
+        error: return the standard error over probes too.
+        solver, rtol, atol, how: for `odeint`.
+
+    Returns:
+        (N,) nats; with `error` also (N,), the standard error over probes, 0 for an exact
+        divergence and no number for one probe.
+
+    Raises:
+        ValueError: for arguments that make no sense.
+        OdeError: for a solve that cannot be finished.
+    """
+    directions = _directions(x1, source_log_prob, divergence, probes, distribution, key)
+    x0, gathered = _solve(
+        field, x1, (1.0, 0.0), directions, solver=solver, rtol=rtol, atol=atol, **how
+    )
+    return _at_the_end(source_log_prob(x0), gathered, error)
+
+
+def sample_with_log_prob(
+    field: Callable,
+    x0,
+    source_log_prob: Callable,
+    *,
+    divergence: str = "exact",
+    probes: int = 1,
+    distribution: str = "rademacher",
+    key=None,
+    error: bool = False,
+    **how,
+):
+    """Where a flow carries x0, and the log-density there, by one solve from t = 0 to 1.
+
+    Args and errors are those of `log_prob`, but for x0 (N, D), samples of the source.
+
+    Returns:
+        x1 (N, D) and its log-density (N,); with `error` also the standard error over probes.
+    """
+    directions = _directions(x0, source_log_prob, divergence, probes, distribution, key)
+    x1, gathered = _solve(field, x0, (0.0, 1.0), directions, **how)
+    found = _at_the_end(source_log_prob(x0), -gathered, error)
+    return (x1, *found) if error else (x1, found)
+
+
+def _solve(field, x, times, directions, parameters=None, gradient="direct", **how):
+    """(x, ∫ ∇·v dt) at the second time; the integral is (N,) or, for probes, (P, N)."""
+    function, parameters, module = bind(field, parameters)
+    parameters = parameters if module is None else module.trainable_parameters()
+
+    def both(t, x, parameters):
+        with unchanged(module):
+            return velocity_and_divergence(
+                lambda t, x: function(t, x, parameters), t, x, directions
+            )
+
+    if _may_evaluate(x):
+        # An inner derivative makes MLX forget what an outer one is of, as soon as something is
+        # evaluated; a checkpoint keeps the two apart. It sees arguments only, so what else is
+        # being differentiated is refused.
+        with unchanged(module):
+            start = mx.array(times[0], x.dtype)
+            if is_traced(function(start, detached(x), detached(parameters or {}))):
+                raise ValueError(
+                    "the field uses arrays that are being differentiated; name them as `parameters`"
+                )
+        if gradient == "direct":
+            both = mx.checkpoint(both)
+    shape = x.shape[:1] if directions is None else directions.shape[:2]
+    state = odeint(
+        (lambda t, state: both(t, state[0], None))
+        if parameters is None
+        else (lambda t, state, parameters: both(t, state[0], parameters)),
+        (x, mx.zeros(shape, x.dtype)),
+        times,
+        parameters=parameters,
+        dense=False,
+        check_hidden=False,
+        gradient=gradient,
+        **how,
+    ).x
+    return state[0][-1], state[1][-1]
+
+
+def _may_evaluate(x) -> bool:
+    """Whether arrays have values here: not while MLX compiles or maps."""
+    try:
+        mx.eval(x)
+    except ValueError:
+        return False
+    return True
+
+
+def _at_the_end(start, gathered, error: bool):
+    """log p1 from log p0 and the estimates of what was gathered on the way."""
+    if gathered.ndim == 1:
+        return (start + gathered, mx.zeros_like(start)) if error else start + gathered
+    found = start + mx.mean(gathered, axis=0)
+    if not error:
+        return found
+    count = gathered.shape[0]
+    return found, mx.std(gathered, axis=0, ddof=1) / math.sqrt(count)
+
+
+def _directions(x, source_log_prob, divergence, probes, distribution, key):
+    """The probes (P, N, D), or None for the exact divergence; what makes no sense is refused."""
+    if source_log_prob is None:
+        raise ValueError("the source has no log-density, so the flow has none")
+    if not isinstance(x, mx.array) or x.ndim != 2 or not x.size:
+        raise ValueError("log-densities are of points (N, D), an mlx array")
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"unknown divergence {divergence!r}; there are {', '.join(DIVERGENCES)}")
+    if divergence == "exact":
+        if x.shape[1] > EXACT_DIMENSIONS:
+            raise ValueError(
+                f"the exact divergence in {x.shape[1]} dimensions takes as many backward passes "
+                f"for every evaluation; up to {EXACT_DIMENSIONS} are done, and beyond "
+                "divergence='hutchinson' estimates it with a few"
+            )
+        return None
+    if probes < 1:
+        raise ValueError(f"probes must be 1 or more, not {probes}")
+    shape, key = (probes, *x.shape), as_key(key)
+    if distribution == "gaussian":
+        return mx.random.normal(shape, key=key).astype(x.dtype)
+    if distribution != "rademacher":
+        raise ValueError(f"unknown distribution {distribution!r}; there are {', '.join(PROBES)}")
+    return 2 * mx.random.bernoulli(0.5, shape, key=key).astype(x.dtype) - 1
+
+
+@dataclass(frozen=True)
+class MaximumLikelihood:
+    """A continuous normalising flow: trained by −mean log p1(x1) through the solver.
+
+    Chen et al. 2018; with Hutchinson's estimate, FFJORD (Grathwohl et al. 2019).
+
+    Attributes:
+        source_log_prob: (N, D) → (N,), or None where the model brings a source of its own,
+            `model.source`, that is learned with it.
+        divergence, probes: see `log_prob`.
+        solver: a name in `solver.SOLVERS`.
+        steps: so many equal steps; None to step as the error allows.
+        rtol, atol: then, its tolerances.
+        gradient: "direct", "checkpoint" or "adjoint", see `odeint`.
+    """
+
+    source_log_prob: Callable | None
+    divergence: str = "exact"
+    probes: int = 1
+    solver: str = "rk4"
+    steps: int | None = 8
+    rtol: float = 1e-4
+    atol: float = 1e-4
+    gradient: str = "direct"
+
+    name = "cnf"
+    title = "Continuous normalising flow"
+    normal_source = False
+    coupling: Coupling = INDEPENDENT
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a training step can be compiled: not where the solve waits for the host."""
+        return self.steps is not None and self.gradient == "direct"
+
+    def pair_loss(self, model, x0, x1, key=None):
+        """−mean log p1(x1), in nats; x0 is not used."""
+        source = self.source_log_prob or model.source.log_prob
+        return -mx.mean(
+            log_prob(
+                model,
+                x1,
+                source,
+                divergence=self.divergence,
+                probes=self.probes,
+                key=key,
+                solver=self.solver,
+                steps=self.steps,
+                rtol=self.rtol,
+                atol=self.atol,
+                gradient=self.gradient,
+            )
+        )
+
+    loss = pair_loss
