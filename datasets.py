@@ -65,6 +65,13 @@ class Dataset:
         """Points (..., D) of `standardized()` in this dataset's own units."""
         return np.asarray(x)
 
+    def standardize(self, x):
+        """Points (..., D) of this dataset's units in those of `standardized()`, float32.
+
+        And the logarithm of the volume that a unit of the latter has in the former.
+        """
+        return mx.array(x, mx.float32), 0.0
+
 
 @dataclass(frozen=True)
 class Points(Dataset):
@@ -89,6 +96,10 @@ class Points(Dataset):
 
     def restore(self, x) -> np.ndarray:
         return np.asarray(x, np.float64) * self.scale + self.mean
+
+    def standardize(self, x):
+        z = (np.asarray(x, np.float64) - self.mean) / self.scale
+        return mx.array(z.astype(np.float32)), float(np.log(self.scale).sum())
 
 
 def load_points(path) -> Points:

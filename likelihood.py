@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
 
 from couplings import Coupling, independent
-from odeint import bind, detached, is_traced, odeint, unchanged
+from odeint import bind, detached, is_traced, odeint, unchanged, value_and_pull
 from randomness import as_key
 
 DIVERGENCES = ("exact", "hutchinson")
@@ -92,7 +94,7 @@ def log_prob(
         ValueError: for arguments that make no sense.
         OdeError: for a solve that cannot be finished.
     """
-    directions = _directions(x1, source_log_prob, divergence, probes, distribution, key)
+    directions = _directions(field, x1, source_log_prob, divergence, probes, distribution, key)
     x0, gathered = _solve(
         field, x1, (1.0, 0.0), directions, solver=solver, rtol=rtol, atol=atol, **how
     )
@@ -118,7 +120,7 @@ def sample_with_log_prob(
     Returns:
         x1 (N, D) and its log-density (N,); with `error` also the standard error over probes.
     """
-    directions = _directions(x0, source_log_prob, divergence, probes, distribution, key)
+    directions = _directions(field, x0, source_log_prob, divergence, probes, distribution, key)
     x1, gathered = _solve(field, x0, (0.0, 1.0), directions, **how)
     found = _at_the_end(source_log_prob(x0), -gathered, error)
     return (x1, *found) if error else (x1, found)
@@ -136,17 +138,9 @@ def _solve(field, x, times, directions, parameters=None, gradient="direct", **ho
             )
 
     if _may_evaluate(x):
-        # An inner derivative makes MLX forget what an outer one is of, as soon as something is
-        # evaluated; a checkpoint keeps the two apart. It sees arguments only, so what else is
-        # being differentiated is refused.
-        with unchanged(module):
-            start = mx.array(times[0], x.dtype)
-            if is_traced(function(start, detached(x), detached(parameters or {}))):
-                raise ValueError(
-                    "the field uses arrays that are being differentiated; name them as `parameters`"
-                )
-        if gradient == "direct":
-            both = mx.checkpoint(both)
+        _refuse_hidden(function, module, mx.array(times[0], x.dtype), x, parameters or {})
+        traced = any(is_traced(leaf) for _, leaf in tree_flatten((x, parameters or {})))
+        both = _guarded(both) if traced and gradient == "direct" else both
     shape = x.shape[:1] if directions is None else directions.shape[:2]
     state = odeint(
         (lambda t, state: both(t, state[0], None))
@@ -161,6 +155,44 @@ def _solve(field, x, times, directions, parameters=None, gradient="direct", **ho
         **how,
     ).x
     return state[0][-1], state[1][-1]
+
+
+def _refuse_hidden(function, module, t, x, parameters):
+    """Raise if the field depends on what is being differentiated and is not named."""
+    with unchanged(module):
+        if is_traced(function(t, detached(x), detached(parameters))):
+            raise ValueError(
+                "the field uses arrays that are being differentiated; name them as `parameters`"
+            )
+
+
+def _guarded(function: Callable) -> Callable:
+    """The function, safe to be evaluated step by step while MLX differentiates.
+
+    A derivative taken inside another makes MLX forget what the outer one is of: evaluating
+    anything computed with the same arrays afterwards leaves a gradient of zero. So the inner
+    one works on copies, and what it means for the outer one is computed on the way back.
+    """
+
+    @mx.custom_function
+    def guarded(t, x, parameters):
+        return function(t, detached(x), detached(parameters))
+
+    @guarded.vjp
+    def pull_back(inputs, cotangents, _):
+        t, x, parameters = inputs
+        _, (x, parameters) = value_and_pull(
+            lambda x, parameters: function(t, x, parameters), (x, parameters), cotangents
+        )
+        return mx.zeros_like(t), x, parameters
+
+    return lambda t, x, parameters: guarded(t, x, {} if parameters is None else parameters)
+
+
+def _check_finite(x):
+    if _may_evaluate(x) and not mx.all(mx.isfinite(x)).item():
+        row = int(np.argmax(~np.isfinite(np.array(x)).all(axis=1)))
+        raise ValueError(f"the points are not finite in row {row}")
 
 
 def _may_evaluate(x) -> bool:
@@ -183,12 +215,15 @@ def _at_the_end(start, gathered, error: bool):
     return found, mx.std(gathered, axis=0, ddof=1) / math.sqrt(count)
 
 
-def _directions(x, source_log_prob, divergence, probes, distribution, key):
+def _directions(field, x, source_log_prob, divergence, probes, distribution, key):
     """The probes (P, N, D), or None for the exact divergence; what makes no sense is refused."""
     if source_log_prob is None:
         raise ValueError("the source has no log-density, so the flow has none")
     if not isinstance(x, mx.array) or x.ndim != 2 or not x.size:
         raise ValueError("log-densities are of points (N, D), an mlx array")
+    if not callable(field):
+        raise ValueError(f"a field must be called as field(t, x); {field!r} cannot")
+    _check_finite(x)
     if divergence not in DIVERGENCES:
         raise ValueError(f"unknown divergence {divergence!r}; there are {', '.join(DIVERGENCES)}")
     if divergence == "exact":

@@ -13,8 +13,9 @@ import runs
 from cfm import METHODS
 from couplings import COUPLINGS, SinkhornWarning
 from datasets import DATASETS
-from models import ACTIVATIONS, NETWORKS
-from odeint import OdeError
+from models import ACTIVATIONS, NETWORKS, TRAINABLE
+from likelihood import DIVERGENCES
+from odeint import GRADIENTS, OdeError
 from options import (
     FigurePath,
     Name,
@@ -29,17 +30,21 @@ from options import (
 from points import SUFFIXES
 from progress import training_progress
 from randomness import EVALUATION, step_key
-from runs import FIXED_STEPS, Generated, OptionError, Run
+from runs import FIXED_STEPS, Fitness, Generated, OptionError, Run
 from solver import SOLVERS
-from training import History, NonFiniteLossError
+from training import SCHEDULES, CheckpointError, History, NonFiniteLossError
 
 FIGURES = (".png", ".pdf", ".svg")
 FIGURE_POINTS = 200_000  # of the target, for its density
 GALLERY_POINTS = 5_000
 
-flow, network, training, solving, output = map(
-    option, ("Flow", "Network", "Training", "Solving", "Output")
+flow, network, training, likelihood, solving, output = map(
+    option, ("Flow", "Network", "Training", "Maximum likelihood", "Solving", "Output")
 )
+divergence = likelihood(
+    "--divergence", type=Name(DIVERGENCES), default="exact", help="Of the velocity."
+)
+probes = likelihood("--probes", type=Whole(1, 1000), default=1, help="Of Hutchinson's estimate.")
 out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg.")
 
 
@@ -48,12 +53,17 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
 )
-@flow("--method", type=Name(METHODS), default="cfm", help="Flow-matching method.")
+@flow(
+    "--method",
+    type=Name([*METHODS, runs.CNF]),
+    default="cfm",
+    help="Flow-matching method; 'cnf' trains by maximum likelihood instead.",
+)
 @flow(
     "--source",
-    type=Name(DATASETS),
-    help="Where the flow starts.  [default: 8gaussians; normal for fm, for points from a file and "
-    "for more than two dimensions]",
+    type=Name([*DATASETS, TRAINABLE]),
+    help="Where the flow starts.  [default: 8gaussians; normal for fm, cnf, for points from a file "
+    "and for more than two dimensions]",
 )
 @flow(
     "--target",
@@ -83,16 +93,46 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 )
 @network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer.")
 @network("--depth", type=Whole(1, 64), default=3, help="Hidden layers.")
-@network("--activation", type=Name(ACTIVATIONS), default="isru", help="Between the layers.")
-@training("--steps", type=Whole(1, 10_000_000), default=10_000, help="Updates.")
+@network(
+    "--activation",
+    type=Name(ACTIVATIONS),
+    help="Between the layers.  [default: isru; tanh in concatsquash]",
+)
+@training(
+    "--steps",
+    type=Whole(1, 10_000_000),
+    help=f"Updates.  [default: {runs.USUAL_STEPS:,}; {runs.STEPS[runs.CNF]:,} for cnf]",
+)
 @training("--batch-size", type=Whole(1, 100_000), default=256, help="Pairs an update.")
 @training(
     "--lr",
     type=Number(0, 1, min_open=True),
     default=5e-3,
-    help="Learning rate at the start; it falls to 0 as half a cosine.",
+    help="Largest learning rate.",
 )
+@training(
+    "--schedule",
+    type=Name(SCHEDULES),
+    default="cosine",
+    help="What becomes of it over the steps.",
+)
+@training("--weight-decay", type=Number(0, 10), default=0.0, help="Of AdamW; with 0 it is Adam.")
 @training("--seed", type=Whole(0, 2**31 - 1), default=0, help="Decides every random draw.")
+@likelihood(
+    "--train-solver",
+    type=Name(SOLVERS),
+    default="rk4",
+    help="ODE solver that cnf is trained through.",
+)
+@likelihood(
+    "--train-ode-steps",
+    type=Whole(1, 10_000),
+    help=f"Its equal steps.  [default: as the error allows, {runs.TRAIN_STEPS} where none is "
+    "estimated]",
+)
+@likelihood("--gradient", type=Name(GRADIENTS), default="direct", help="Through the solver.")
+@divergence
+@probes
 @solving("--solver", type=Name(SOLVERS), default="dopri5", help="ODE solver.")
 @solving(
     "--ode-steps",
@@ -138,6 +178,7 @@ def main(context, figures, out, device, **options):
         raise click.BadParameter(str(error), param_hint=f"'--{error.option}'") from None
     outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
     field, history = _learned(run)
+    run = runs.with_learned_source(run, field)
     try:
         result = runs.generate(run, field)
     except OdeError as error:
@@ -169,6 +210,65 @@ def datasets(out):
         density = "" if data.log_prob is None else " (density known)"
         click.echo(f"{name:13}{data.description}{density}")
     click.echo(f"figure       {out}")
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@out
+@divergence
+@probes
+@solving("--samples", type=Whole(2, 100_000), default=runs.W2_POINTS, help="Fresh target samples.")
+def density(checkpoint, out, samples, **how):
+    """Draw the density that a trained flow has learned, beside the true one.
+
+    \b
+    Example:
+      python main.py density runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors
+    """
+    run, model = _loaded(checkpoint)
+    if run.target.dim > 2 and out:
+        raise click.BadParameter(
+            f"'{out}' cannot be drawn: the flow has {run.target.dim} dimensions, and densities of "
+            "one and two are.",
+            param_hint="'--out'",
+        )
+    out = out or Path("media", f"density_{checkpoint.stem}.png")
+    require_writable(out, "--out")
+    try:
+        fitness = runs.likelihood_of_target(run, model, samples, **how)
+        drawn = runs.densities(run, model, **how) if run.target.dim <= 2 else None
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
+    except OdeError as error:
+        raise click.ClickException(f"{run.config['solver']} failed: {error}") from None
+    _report_fitness(fitness, run, samples)
+    if drawn is None:
+        click.echo(f"figure      none: the flow has {run.target.dim} dimensions")
+        return
+    from plots import plot_density
+
+    plot_density(out, *drawn, title=f"{run.title}, {run.source.name} to {run.target.name}")
+    click.echo(f"figure      {out}")
+
+
+def _loaded(checkpoint: Path):
+    try:
+        return runs.load(checkpoint)
+    except (CheckpointError, OptionError) as error:
+        raise click.BadParameter(f"{error}", param_hint="'CHECKPOINT'") from None
+
+
+def _report_fitness(fitness: Fitness, run: Run, count: int):
+    click.echo(
+        f"NLL         {fitness.nll:.4f} ± {fitness.nll_error:.4f} nats, of {count:,} fresh samples "
+        f"of {run.target.name}"
+    )
+    if fitness.entropy is not None:
+        click.echo(
+            f"entropy     {fitness.entropy:.4f} nats, that of {run.target.name} itself: the least "
+            f"NLL there is\n"
+            f"divergence  {fitness.gap:.4f} ± {fitness.gap_error:.4f} nats (Kullback–Leibler)"
+        )
 
 
 def _use_device(name: str):

@@ -65,7 +65,7 @@ def flow_distances(flow, source, target, count: int, keys) -> FlowDistances:
         x1 = target.sample(count, x1_key)
         to_target.append(w2_squared(flow(source.sample(count, x0_key)), x1))
         best.append(w2_squared(target.sample(count, other_key), x1))
-    return FlowDistances(*_mean_and_error(to_target), float(np.mean(best)))
+    return FlowDistances(*mean_and_error(to_target), float(np.mean(best)))
 
 
 def path_energy(field, x0, **how) -> float:
@@ -127,12 +127,10 @@ def flow_fit(field, exact, method: Method, source: Dataset, target: Dataset, cou
     ut = np.array(ut, np.float64)
     loss, floor = (((velocity - ut) ** 2).mean(axis=1) for velocity in (v, u))
     relative = math.sqrt(((v - u) ** 2).sum() / (u**2).sum())
-    return Fit(
-        float(loss.mean()), *_mean_and_error(floor), *_mean_and_error(loss - floor), relative
-    )
+    return Fit(float(loss.mean()), *mean_and_error(floor), *mean_and_error(loss - floor), relative)
 
 
-def _mean_and_error(values) -> tuple[float, float]:
+def mean_and_error(values) -> tuple[float, float]:
     """The mean of independent values and its standard error, 0 for a single one."""
     if len(values) < 2:
         return float(np.mean(values)), 0.0

@@ -470,7 +470,7 @@ def _back_through_steps(function, parameters, x, cotangents, times, options, ste
 
         here = tree_map(lambda leaf, due=due, done=done: leaf[due:done], cotangents)
         above = (pulled, here if due < done else ())
-        _, (pulled, more) = _value_and_pull(again, (taken.x, parameters), above)
+        _, (pulled, more) = value_and_pull(again, (taken.x, parameters), above)
         gathered = detached(tree_map(mx.add, gathered, more))
         pulled, done = detached(pulled), due
     start = tree_map(lambda leaf, done=done: leaf[:done].sum(axis=0), cotangents)
@@ -486,7 +486,7 @@ def _back_by_adjoint(function, parameters, x, cotangents, times, options, steps)
 
     def field(t, state):
         x, a, _ = state
-        dx, (da, dg) = _value_and_pull(lambda x, p: function(t, x, p), (x, parameters), a)
+        dx, (da, dg) = value_and_pull(lambda x, p: function(t, x, p), (x, parameters), a)
         return dx, *tree_map(mx.negative, (da, dg))
 
     def norm(state):
@@ -510,7 +510,7 @@ def _back_by_adjoint(function, parameters, x, cotangents, times, options, steps)
     return tree_map(lambda leaf: leaf * size, (a, g))
 
 
-def _value_and_pull(function, inputs, cotangents):
+def value_and_pull(function, inputs, cotangents):
     """(function(*inputs), cotangents pulled back to `inputs`)."""
 
     def product(inputs):

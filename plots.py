@@ -62,8 +62,9 @@ def bounding_box(*clouds: np.ndarray, margin: float = 0.06):
 
 
 def is_square(box) -> bool:
-    """Whether the two axes of a box may share a scale."""
-    return np.isclose(box[1] - box[0], box[3] - box[2])
+    """Whether the two axes of a box may share a scale: neither side is five times the other."""
+    sides = box[1] - box[0], box[3] - box[2]
+    return max(sides) <= 5 * min(sides)
 
 
 def plot_trajectories(
@@ -166,6 +167,50 @@ def plot_loss(out, losses, fit, title: str):
         axes.set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low))
         axes.set(xlim=(0, steps[-1]), xlabel="step", ylabel="flow-matching loss", title=title)
         axes.legend(loc="upper right")
+        save(figure, out)
+
+
+def plot_density(out, box, learned: np.ndarray, true: np.ndarray, title: str):
+    """A learned density beside the true one, on one scale.
+
+    Args:
+        box: (x0, x1, y0, y1) of the grid, or (x0, x1) in one dimension.
+        learned: density at the middles of the grid's cells, (C, C) with rows along y, or (C,).
+        true: likewise; or (M, D) samples, of which a histogram is drawn.
+    """
+    cells = len(learned)
+    if true.shape != learned.shape:
+        ranges = [box[2:], box[:2]] if learned.ndim == 2 else [box]
+        true, _ = np.histogramdd(true[:, ::-1], bins=cells, range=ranges, density=True)
+    with plt.rc_context(STYLE):
+        if learned.ndim == 1:
+            figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+            places = box[0] + (box[1] - box[0]) * (np.arange(cells) + 0.5) / cells
+            axes.fill_between(places, true, color="#BDBDBD", lw=0, label="target")
+            axes.plot(places, learned, color=GENERATED, lw=1.4, label="learned")
+            axes.set(xlim=box, ylim=(0, None), xlabel="$x$", ylabel="density", title=title)
+            axes.legend()
+        else:
+            figure, panels = plt.subplots(
+                1, 2, figsize=(8.2, 4.2), layout="constrained", sharex=True, sharey=True
+            )
+            top = 1.25 * np.quantile(true[true > 0], 0.99)
+            for axes, values, name in zip(
+                panels, (learned, true), ("learned", "target"), strict=True
+            ):
+                image = axes.imshow(
+                    values,
+                    extent=box,
+                    origin="lower",
+                    cmap="magma",
+                    vmin=0,
+                    vmax=top,
+                    aspect="equal" if is_square(box) else "auto",
+                )
+                axes.set(title=name, xlabel="$x_1$")
+            panels[0].set_ylabel("$x_2$")
+            figure.colorbar(image, ax=panels, shrink=0.85, label="density", extend="max")
+            figure.suptitle(title, fontsize=10)
         save(figure, out)
 
 

@@ -1,0 +1,317 @@
+"""Log-densities against closed forms, quadrature and finite differences."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from scipy.integrate import quad_vec
+from scipy.linalg import expm
+from scipy.stats import multivariate_normal
+
+from cfm import METHODS
+from couplings import COUPLINGS
+from datasets import DATASETS, standard_normal
+from exact import exact_velocity
+from likelihood import MaximumLikelihood, divergence, log_prob, sample_with_log_prob
+from models import ACTIVATIONS, MLP, NETWORKS, TrainableNormal
+from training import train
+
+NORMAL = DATASETS["normal"]
+MATRIX = np.array([[0.5, -1.0], [0.3, -0.2]])
+
+
+def linear(t, x):
+    """dx/dt = A x + t: carries Gaussians to Gaussians."""
+    return x @ mx.array(MATRIX.T, x.dtype) + t
+
+
+def linear_end():
+    """The law of x(1) from N(0, I): mean ∫ e^{A(1 − s)} s ds, covariance e^A e^{Aᵀ}."""
+    grown = expm(MATRIX)
+    mean = quad_vec(lambda s: expm(MATRIX * (1 - s)) @ np.ones(2) * s, 0, 1, epsabs=1e-13)[0]
+    return multivariate_normal(mean, grown @ grown.T)
+
+
+def points(count=40, seed=0, scale=1.5):
+    return np.random.default_rng(seed).normal(size=(count, 2)) * scale
+
+
+def test_gaussian_to_gaussian():
+    x = points()
+    got = log_prob(linear, mx.array(x, mx.float32), NORMAL.log_prob)
+    assert got.shape == (40,)
+    np.testing.assert_allclose(np.array(got), linear_end().logpdf(x), atol=1e-4)
+
+
+def test_gaussian_to_gaussian_in_float64(cpu):
+    x = points()
+    how = {"solver": "dopri8", "rtol": 1e-12, "atol": 1e-12}
+    got = log_prob(linear, mx.array(x, mx.float64), NORMAL.log_prob, **how)
+    assert got.dtype == mx.float64
+    np.testing.assert_allclose(np.array(got), linear_end().logpdf(x), atol=1e-8)
+
+
+def test_a_nonlinear_flow_in_float64(cpu):
+    """dx/dt = −tanh x has sinh x(1) = e⁻¹ sinh x(0), and so a density in closed form."""
+    x1 = np.linspace(-1, 1, 9)[:, None]
+    x0 = np.arcsinh(np.e * np.sinh(x1))
+    stretch = np.e * np.cosh(x1) / np.cosh(x0)
+    expected = -(x0**2) / 2 - np.log(2 * np.pi) / 2 + np.log(stretch)
+    how = {"solver": "dopri8", "rtol": 1e-12, "atol": 1e-12}
+    x1 = mx.array(x1, mx.float64)
+    got = log_prob(lambda t, x: -mx.tanh(x), x1, standard_normal(1).log_prob, **how)
+    np.testing.assert_allclose(np.array(got), expected[:, 0], atol=1e-9)
+
+
+def test_the_two_directions_agree():
+    mx.random.seed(1)
+    model = MLP(width=16, depth=2)
+    x0 = NORMAL.sample(200, mx.random.key(0))
+    how = {"rtol": 1e-6, "atol": 1e-6}
+    x1, forward = sample_with_log_prob(model, x0, NORMAL.log_prob, **how)
+    backward = log_prob(model, x1, NORMAL.log_prob, **how)
+    np.testing.assert_allclose(np.array(forward), np.array(backward), atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_divergence_is_the_trace_of_the_jacobian(dim):
+    mx.random.seed(2)
+    model, x, t = MLP(dim=dim, width=16, depth=2), mx.random.normal((6, dim)), mx.array(0.3)
+    step, trace = 1e-2, np.zeros(6)
+    for axis in range(dim):
+        shift = step * mx.eye(dim)[axis]
+        trace += np.array((model(t, x + shift) - model(t, x - shift))[:, axis]) / (2 * step)
+    np.testing.assert_allclose(np.array(divergence(model, t, x)), trace, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_network_and_every_method(name):
+    mx.random.seed(3)
+    model = NETWORKS[name](dim=2, width=8, depth=1)
+    x = NORMAL.sample(5)
+    how = {"rtol": 1e-6, "atol": 1e-6}
+    x1, found = sample_with_log_prob(model, x, NORMAL.log_prob, **how)
+    again = log_prob(model, x1, NORMAL.log_prob, **how)
+    np.testing.assert_allclose(np.array(again), np.array(found), atol=1e-4)
+
+
+def test_the_exact_flow_has_the_exact_density():
+    """To points blurred by σ = 0.5, of which the law at t = 1 is a mixture of Gaussians.
+
+    The flow starts from the source blurred likewise.
+    """
+    centres, sigma = points(4, seed=3), 0.5
+    field = exact_velocity(METHODS["cfm"](sigma=sigma), NORMAL, centres)
+    x = points(60, seed=4)
+    wide = multivariate_normal(np.zeros(2), (1 + sigma**2) * np.eye(2))
+
+    def start(x0):
+        return -mx.sum(mx.square(x0), axis=1) / (2 * (1 + sigma**2)) + np.log(wide.pdf([0, 0]))
+
+    got = log_prob(field, mx.array(x, mx.float32), start, rtol=1e-6, atol=1e-6)
+    parts = [multivariate_normal(centre, sigma**2 * np.eye(2)).pdf(x) for centre in centres]
+    np.testing.assert_allclose(np.array(got), np.log(np.mean(parts, axis=0)), atol=2e-3)
+
+
+@pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
+def test_hutchinson_agrees_within_its_errors(distribution):
+    mx.random.seed(4)
+    model, x = MLP(width=16, depth=2), mx.array(points(30), mx.float32)
+    exact = np.array(log_prob(model, x, NORMAL.log_prob))
+    how = {"divergence": "hutchinson", "distribution": distribution, "probes": 200}
+    found, error = log_prob(model, x, NORMAL.log_prob, key=mx.random.key(0), error=True, **how)
+    scores = (np.array(found) - exact) / np.array(error)
+    assert np.abs(scores).max() < 4
+    assert 0.5 < scores.std() < 1.7
+    again = log_prob(model, x, NORMAL.log_prob, key=mx.random.key(0), **how)
+    assert mx.array_equal(found, again)
+
+
+def test_all_probes_are_carried_in_one_solve():
+    calls = []
+
+    def field(t, x):
+        calls.append(x.shape)
+        return linear(t, x)
+
+    how = {"solver": "rk4", "steps": 5}
+    x = mx.array(points(3), mx.float32)
+    log_prob(field, x, NORMAL.log_prob, divergence="hutchinson", probes=50, **how)
+    many = len(calls)
+    calls.clear()
+    log_prob(field, x, NORMAL.log_prob, **how)
+    assert many == len(calls)
+
+
+def test_an_exact_divergence_has_no_error():
+    found = log_prob(linear, mx.array(points(3), mx.float32), NORMAL.log_prob, error=True)
+    assert np.array(found[1]).tolist() == [0, 0, 0]
+
+
+def test_the_density_integrates_to_one():
+    mx.random.seed(5)
+    model = MLP(width=32, depth=2)
+    train(model, METHODS["cfm"](), NORMAL, DATASETS["8gaussians"], steps=400)
+    axis = np.linspace(-8, 8, 120)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    density = np.exp(np.array(log_prob(model, mx.array(grid, mx.float32), NORMAL.log_prob)))
+    assert density.sum() * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.01)
+
+
+def in_float64(model):
+    model.update(tree_map(lambda leaf: leaf.astype(mx.float64), model.trainable_parameters()))
+    return model
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpoint", "adjoint"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"solver": "rk4", "steps": 4},
+        {"solver": "dopri5", "rtol": 1e-8, "atol": 1e-8},
+        {"solver": "rk4", "steps": 3, "divergence": "hutchinson", "probes": 2},
+    ],
+)
+def test_gradients_of_the_loss_against_finite_differences(cpu, gradient, how):
+    mx.random.seed(6)
+    model = in_float64(MLP(width=6, depth=2, activation="tanh", frequencies=0))
+    weights = model.trainable_parameters()
+    x = mx.array(points(5), mx.float64)
+
+    def loss(weights):
+        model.update(weights)
+        key = mx.random.key(1)
+        return -mx.mean(log_prob(model, x, NORMAL.log_prob, gradient=gradient, key=key, **how))
+
+    flat = tree_flatten(weights)
+    rng = np.random.default_rng(0)
+    way = [mx.array(rng.normal(size=leaf.shape), mx.float64) for _, leaf in flat]
+    moved = [
+        tree_unflatten([(n, leaf + h * w) for (n, leaf), w in zip(flat, way, strict=True)])
+        for h in (1e-5, -1e-5)
+    ]
+    slope = (loss(moved[0]).item() - loss(moved[1]).item()) / 2e-5
+    gradients = tree_flatten(mx.grad(loss)(weights))
+    along = sum(mx.sum(g * w).item() for (_, g), w in zip(gradients, way, strict=True))
+    assert along == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("how", [{"solver": "rk4", "steps": 8}, {}])
+def test_the_score_is_the_gradient_of_the_log_density(how):
+    x = points(6)
+    score = mx.grad(lambda x: mx.sum(log_prob(linear, x, NORMAL.log_prob, **how)))
+    end = linear_end()
+    expected = -(x - end.mean) @ np.linalg.inv(end.cov)
+    np.testing.assert_allclose(np.array(score(mx.array(x, mx.float32))), expected, atol=2e-3)
+
+
+def test_hidden_arrays_are_refused_not_silently_still():
+    x = mx.array(points(3), mx.float32)
+
+    def hidden(rate):
+        return mx.sum(log_prob(lambda t, x: rate * x, x, NORMAL.log_prob))
+
+    def named(rate):
+        found = log_prob(lambda t, x, rate: rate * x, x, NORMAL.log_prob, parameters=rate)
+        return mx.sum(found)
+
+    with pytest.raises(ValueError, match="name them as `parameters`"):
+        mx.grad(hidden)(mx.array(0.3))
+    # log p1(x) = log N(e^{-r} x) − 2r
+    expected = np.sum(np.exp(-0.6) * (points(3) ** 2).sum(axis=1) - 2)
+    assert mx.grad(named)(mx.array(0.3)).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"source_log_prob": None}, "no log-density"),
+        ({"x1": mx.zeros(3)}, r"points \(N, D\)"),
+        ({"x1": np.zeros((3, 2))}, r"points \(N, D\)"),
+        ({"x1": mx.full((3, 2), np.nan)}, "not finite in row 0"),
+        ({"x1": mx.zeros((1, 300))}, "300 dimensions .* divergence='hutchinson'"),
+        ({"divergence": "precise"}, "unknown divergence 'precise'"),
+        ({"divergence": "hutchinson", "probes": 0}, "probes must be"),
+        ({"divergence": "hutchinson", "distribution": "cauchy"}, "unknown distribution"),
+        ({"solver": "dopri55"}, "unknown solver"),
+        ({"field": 3}, "must be called"),
+    ],
+)
+def test_refusals(change, complaint):
+    good = {"field": linear, "x1": mx.zeros((3, 2)), "source_log_prob": NORMAL.log_prob}
+    with pytest.raises(ValueError, match=complaint):
+        log_prob(**{**good, **change})
+
+
+# -- training by maximum likelihood
+
+
+def test_maximum_likelihood_learns_a_gaussian():
+    """To N(m, s²): the least loss is the entropy, log s + log(2πe)/2."""
+
+    class Target:
+        def sample(self, n, key):
+            return 2 + 0.5 * NORMAL.sample(n, key)
+
+    mx.random.seed(7)
+    model = MLP(width=16, depth=1, frequencies=0)
+    method = MaximumLikelihood(NORMAL.log_prob, steps=4)
+    train(model, method, NORMAL, Target(), steps=250, lr=2e-2)
+    x = Target().sample(2000, mx.random.key(5))
+    nll = -mx.mean(log_prob(model, x, NORMAL.log_prob)).item()
+    entropy = 2 * (np.log(0.5) + np.log(2 * np.pi * np.e) / 2)
+    assert entropy - 0.03 < nll < entropy + 0.15
+
+
+def test_compiled_and_eager_steps_are_the_same():
+    ends = []
+    for compiled in (True, False):
+        mx.random.seed(8)
+        model = MLP(width=8, depth=1)
+        method = MaximumLikelihood(NORMAL.log_prob, steps=3)
+        assert method.compiled
+        if not compiled:
+            method = MaximumLikelihood(NORMAL.log_prob, steps=3, gradient="checkpoint")
+            assert not method.compiled
+        train(model, method, NORMAL, DATASETS["moons"], steps=5)
+        ends.append(np.array(model.layers[0].weight))
+    np.testing.assert_allclose(*ends, atol=1e-4)
+
+
+def test_the_source_is_learned_too():
+    """With a field that is held at 0, the source alone must fit: mean 2, scale 0.5."""
+
+    class Target:
+        def sample(self, n, key):
+            return 2 + 0.5 * NORMAL.sample(n, key)
+
+    model = MLP(width=4, depth=1)
+    model.update(tree_map(mx.zeros_like, model.parameters()))
+    model.freeze()
+    model.source = TrainableNormal(2)
+    train(model, MaximumLikelihood(None, steps=1), NORMAL, Target(), steps=800, lr=2e-2)
+    np.testing.assert_allclose(np.array(model.source.mean), 2, atol=0.05)
+    np.testing.assert_allclose(np.exp(np.array(model.source.log_scale)), 0.5, atol=0.03)
+
+
+def test_trainable_normal():
+    source = TrainableNormal(2)
+    source.mean, source.log_scale = mx.array([1.0, -2.0]), mx.log(mx.array([0.5, 3.0]))
+    x = np.array(source.sample(20_000, mx.random.key(0)))
+    np.testing.assert_allclose(x.mean(axis=0), [1, -2], atol=0.08)
+    np.testing.assert_allclose(x.std(axis=0), [0.5, 3], rtol=0.03)
+    law = multivariate_normal([1, -2], np.diag([0.25, 9]))
+    got = source.log_prob(mx.array(x[:50], mx.float32))
+    np.testing.assert_allclose(np.array(got), law.logpdf(x[:50]), atol=1e-4)
+
+
+def test_couplings_and_activations_leave_a_flow_a_flow():
+    """Paths crossed by any coupling still give a field with a density."""
+    for coupling in COUPLINGS:
+        mx.random.seed(9)
+        model = MLP(width=8, depth=1)
+        train(model, METHODS["vp"](coupling=coupling), NORMAL, NORMAL, steps=3, batch_size=32)
+        assert np.isfinite(np.array(log_prob(model, mx.zeros((2, 2)), NORMAL.log_prob))).all()
+    for activation in ACTIVATIONS:
+        model = MLP(width=8, depth=1, activation=activation)
+        assert np.isfinite(np.array(log_prob(model, mx.zeros((2, 2)), NORMAL.log_prob))).all()
