@@ -30,12 +30,24 @@ from options import (
 from points import SUFFIXES
 from progress import training_progress
 from randomness import EVALUATION, step_key
-from runs import FIXED_STEPS, Fitness, Generated, OptionError, Run
+from runs import Fitness, Generated
+from settings import (
+    CNF,
+    EXACT,
+    EXACT_POINTS,
+    EXACT_POINTS_MOST,
+    FIXED_STEPS,
+    STEPS,
+    TRAIN_STEPS,
+    USUAL_STEPS,
+    OptionError,
+    Run,
+    settle,
+)
 from solver import SOLVERS
 from training import SCHEDULES, CheckpointError, History, NonFiniteLossError
 
 FIGURES = (".png", ".pdf", ".svg")
-FIGURE_POINTS = 200_000  # of the target, for its density
 GALLERY_POINTS = 5_000
 
 flow, network, training, likelihood, solving, output = map(
@@ -55,7 +67,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 )
 @flow(
     "--method",
-    type=Name([*METHODS, runs.CNF]),
+    type=Name([*METHODS, CNF]),
     default="cfm",
     help="Flow-matching method; 'cnf' trains by maximum likelihood instead.",
 )
@@ -81,15 +93,15 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 @flow("--power", type=Number(1, 100), help="Of t, in poly.  [default: 2]")
 @network(
     "--network",
-    type=Name([*NETWORKS, runs.EXACT]),
+    type=Name([*NETWORKS, EXACT]),
     default="mlp",
     help="Architecture; 'exact' trains nothing and follows the field that a perfect network "
     "would learn from a few points.",
 )
 @network(
     "--points",
-    type=Whole(1, runs.EXACT_POINTS_MOST),
-    help=f"Of the target, that 'exact' knows.  [default: {runs.EXACT_POINTS}; all of a file's]",
+    type=Whole(1, EXACT_POINTS_MOST),
+    help=f"Of the target, that 'exact' knows.  [default: {EXACT_POINTS}; all of a file's]",
 )
 @network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer.")
 @network("--depth", type=Whole(1, 64), default=3, help="Hidden layers.")
@@ -101,7 +113,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 @training(
     "--steps",
     type=Whole(1, 10_000_000),
-    help=f"Updates.  [default: {runs.USUAL_STEPS:,}; {runs.STEPS[runs.CNF]:,} for cnf]",
+    help=f"Updates.  [default: {USUAL_STEPS:,}; {STEPS[CNF]:,} for cnf]",
 )
 @training("--batch-size", type=Whole(1, 100_000), default=256, help="Pairs an update.")
 @training(
@@ -127,8 +139,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 @likelihood(
     "--train-ode-steps",
     type=Whole(1, 10_000),
-    help=f"Its equal steps.  [default: as the error allows, {runs.TRAIN_STEPS} where none is "
-    "estimated]",
+    help=f"Its equal steps.  [default: as the error allows, {TRAIN_STEPS} where none is estimated]",
 )
 @likelihood("--gradient", type=Name(GRADIENTS), default="direct", help="Through the solver.")
 @divergence
@@ -173,7 +184,7 @@ def main(context, figures, out, device, **options):
         return
     _use_device(device)
     try:
-        run = runs.settle(options)
+        run = settle(options)
     except OptionError as error:
         raise click.BadParameter(str(error), param_hint=f"'--{error.option}'") from None
     outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
@@ -289,7 +300,7 @@ def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, P
             f"'{out}' is one file, and {len(figures)} figures were asked for.",
             param_hint="'--out'",
         )
-    exact = run.config["network"] == runs.EXACT
+    exact = run.is_exact
     if exact and "loss" in figures:
         raise click.BadParameter("'exact' has no loss: it is not trained.", param_hint="'--figure'")
     flow_name = f"{run.method.name}_{'exact_' if exact else ''}{run.config['solver']}"
@@ -304,7 +315,7 @@ def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, P
 def _learned(run: Run):
     """The field of a run, trained and saved where it is a network, and how training went."""
     model = runs.new_model(run)
-    if run.config["network"] == runs.EXACT:
+    if run.is_exact:
         click.echo(f"field       exact, from {run.source.name} to {run.target.name}")
         return model, None
     history = _train(run, model)
@@ -359,11 +370,11 @@ def _draw_trajectories(path: Path, run: Run, result: Generated, history: History
     from plots import plot_trajectories  # here, since matplotlib takes long to import
 
     key = step_key(run.config["seed"], EVALUATION)
-    exact = ", exact field" if run.config["network"] == runs.EXACT else ""
+    exact = ", exact field" if run.is_exact else ""
     plot_trajectories(
         path,
         result.paths,
-        np.array(run.target.sample(FIGURE_POINTS, key)),
+        np.array(run.target.sample(runs.FIGURE_POINTS, key)),
         title=f"{run.title}{exact}, {run.config['solver']}\nNFE {result.solution.nfe}, "
         f"$W_2^2$ = {result.distances.to_target:.3g} ± {result.distances.error:.1g}",
         names=(run.source.name, run.target.name),

@@ -30,3 +30,8 @@ def stratified(n: int, key):
     order_key, place_key = mx.random.split(key)
     parts = mx.random.permutation(n, key=order_key)
     return (parts + mx.random.uniform(shape=(n,), key=place_key)) / n
+
+
+def evaluation_keys(seed: int):
+    """Four keys for what is drawn after training: paths, distances, the fit, a few points."""
+    return mx.random.split(step_key(seed, EVALUATION), 4)

@@ -1,3 +1,4 @@
+import math
 import re
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from solver import SOLVERS
 from training import load_checkpoint
 
 QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
+CNF = ("--method", "cnf", "--steps", "3", "--train-ode-steps", "2")
 PROGRAM = Path(__file__).parents[1] / "main.py"
 
 
@@ -124,6 +126,79 @@ def test_the_excess_loss_is_reported_where_it_is_known(run):
     assert "least possible" not in run("--method", "ot").output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--source", "trainable-normal", "--network", "concatsquash"],
+        ["--divergence", "hutchinson", "--probes", "2", "--gradient", "checkpoint"],
+        ["--train-solver", "dopri5", "--gradient", "adjoint", "--steps", "1"],
+        ["--target", "gaussian4d", "--schedule", "one-cycle", "--weight-decay", "0.1"],
+    ],
+)
+def test_continuous_normalising_flows(run, arguments):
+    """Trained, sampled, drawn, saved; and read back for its density."""
+    result = run(*CNF, *arguments)
+    assert result.exit_code == 0, result.output
+    assert Path("media", "trajectories_cnf_dopri5.png").exists()
+    (checkpoint,) = Path("runs").iterdir()
+    result = CliRunner().invoke(main, ["density", str(checkpoint), "--samples", "50"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"NLL +[\d.]+ ± [\d.]+ nats, of 50 fresh samples", result.output)
+
+
+@pytest.mark.parametrize("target", ["checkerboard", "moons", "own.csv"])
+def test_density(run, target):
+    np.savetxt("own.csv", 1000 + 50 * np.random.default_rng(0).normal(size=(200, 1)))
+    run("--target", target, "--source", "normal", "--steps", "200", "--width", "32")
+    (checkpoint,) = Path("runs").iterdir()
+    result = CliRunner().invoke(main, ["density", str(checkpoint), "--out", "density.png"])
+    assert result.exit_code == 0, result.output
+    assert matplotlib.image.imread("density.png").std() > 0.05
+    nll, error = map(float, re.search(r"NLL +([\d.]+) ± ([\d.]+)", result.output).groups())
+    if target == "checkerboard":
+        entropy = float(re.search(r"entropy +([\d.]+)", result.output)[1])
+        assert entropy == pytest.approx(math.log(32), abs=1e-4)
+        assert nll > entropy - 3 * error
+        gap = float(re.search(r"divergence +([\d.]+)", result.output)[1])
+        assert gap == pytest.approx(nll - entropy, abs=1e-3)
+    if target == "own.csv":  # in the units of the file: log(50 √(2πe)), and a little
+        assert math.log(50) + 1.3 < nll < math.log(50) + 1.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["gone.safetensors"], ["CHECKPOINT", "gone.safetensors cannot be read"]),
+        (["text.safetensors"], ["CHECKPOINT", "cannot be read as safetensors"]),
+        (["ot", "--probes", "0"], ["--probes"]),
+        (["ot", "--divergence", "precise"], ["--divergence", "exact, hutchinson"]),
+        (["ot", "--out", "a.jpeg"], ["--out", "a.jpeg"]),
+        (["moons"], ["the source has no log-density"]),
+        (["4d", "--out", "a.png"], ["--out", "4 dimensions"]),
+        (["lost"], ["CHECKPOINT", "'lost.csv' cannot be read"]),
+    ],
+)
+def test_density_of_what_has_none(run, arguments, words):
+    name, *others = arguments
+    Path("text.safetensors").write_text("weights")
+    np.savetxt("lost.csv", np.arange(10.0))
+    made = {
+        "ot": ["--method", "ot"],
+        "moons": ["--source", "moons"],
+        "4d": ["--target", "gaussian4d"],
+        "lost": ["--target", "lost.csv"],
+    }
+    if name in made:
+        run(*made[name])
+        ((name),) = map(str, Path("runs").iterdir())
+    Path("lost.csv").unlink()
+    result = CliRunner().invoke(main, ["density", name, *others])
+    assert result.exit_code == 2, result.output
+    (sentence,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    for word in words:
+        assert word in sentence
+
+
 def test_several_figures(run):
     result = run("--figure", "loss", "--figure", "trajectories", "--figure", "loss")
     assert result.exit_code == 0, result.output
@@ -218,6 +293,12 @@ def test_runs_of_different_settings_do_not_overwrite_each_other(run):
             ["--source", "'moons' has 2 dimensions", "has 4", "--source normal"],
         ),
         (["--source", "gaussian4d"], ["--source", "'gaussian4d' has 4 dimensions"]),
+        ([*CNF, "--source", "moons"], ["--source", "'moons' has no log-density"]),
+        ([*CNF, "--sigma", "0.1"], ["--sigma", "'cnf' has no paths"]),
+        ([*CNF, "--network", "exact"], ["--network", "not for 'cnf'"]),
+        (["--source", "trainable-normal"], ["--source", "--method cnf"]),
+        (["--schedule", "cosin"], ["--schedule", "Did you mean 'cosine'?"]),
+        (["--gradient", "adjoin"], ["--gradient", "Did you mean 'adjoint'?"]),
         (["--points", "5"], ["--points", "--network exact"]),
         (["--network", "exact", "--method", "ot"], ["--network", "independent pairs only"]),
         (["--network", "exact", "--source", "moons"], ["--network", "isotropic Gaussians"]),
