@@ -37,8 +37,10 @@ from settings import (
     EXACT_POINTS,
     EXACT_POINTS_MOST,
     FIXED_STEPS,
+    LR,
     STEPS,
     TRAIN_STEPS,
+    USUAL_LR,
     USUAL_STEPS,
     OptionError,
     Run,
@@ -119,8 +121,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
 @training(
     "--lr",
     type=Number(0, 1, min_open=True),
-    default=5e-3,
-    help="Largest learning rate.",
+    help=f"Largest learning rate.  [default: {USUAL_LR:g}; {LR[CNF]:g} for cnf]",
 )
 @training(
     "--schedule",

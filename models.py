@@ -7,7 +7,7 @@ are trained is the business of `training.py`.
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 
 import mlx.core as mx
@@ -51,7 +51,7 @@ def _isru_derivative(x, bias, direction):
     return direction * root * root * root
 
 
-@partial(mx.compile, shapeless=True)
+@mx.compile
 def elu(x, alpha: float = 1.0):
     """x where it is positive, α (eˣ − 1) elsewhere (Clevert et al. 2016).
 
@@ -61,7 +61,7 @@ def elu(x, alpha: float = 1.0):
     return mx.maximum(x, 0) + alpha * (mx.power(math.e, mx.minimum(x, 0)) - 1)
 
 
-@partial(mx.compile, shapeless=True)
+@mx.compile
 def selu(x):
     """ELU scaled so that layers keep mean 0 and variance 1 (Klambauer et al. 2017)."""
     scale, alpha = 1.0507009873554805, 1.6732632423543772

@@ -194,7 +194,9 @@ def odeint(
         parameters: what the field depends on besides t and x: an `mlx.nn.Module` that it
             calls, or a pytree of arrays that it takes as a third argument. A field that is a
             Module is its own. "direct" finds parameters by itself; the others refuse a field
-            with others than those named.
+            with others than those named. A field that takes derivatives itself (`mx.grad` in
+            it) needs "checkpoint" or "adjoint" with check_hidden=False: evaluated inside a
+            derivative, MLX forgets the outer one, and "direct" would be wrong without a word.
         first_step, max_step: sizes for an adaptive solver's first step, and its largest.
         norm: of a pytree like x0, a 0-d array; the root mean square by default.
         dense: keep what `Solution` needs to be called; memory then grows with the steps.

@@ -18,6 +18,8 @@ TRAIN_STEPS = 8  # of such a solver in training, likewise
 CNF = "cnf"  # the method that is trained by maximum likelihood
 STEPS = {CNF: 1_000}  # of training, unless told otherwise; a step takes a hundred times as long
 USUAL_STEPS = 10_000
+LR = {CNF: 2e-3}  # likewise; at more it tends to fail
+USUAL_LR = 5e-3
 EXACT = "exact"  # the network that needs no training
 EXACT_POINTS = 64  # of the target, that the exact field remembers unless told otherwise
 EXACT_POINTS_MOST = 100_000
@@ -94,6 +96,7 @@ def settle(options: dict) -> Run:
     config = {**options, "source": source.name}
     config["sigma"] = getattr(method, "sigma", None)
     config["steps"] = options["steps"] or STEPS.get(method.name, USUAL_STEPS)
+    config["lr"] = options["lr"] or LR.get(method.name, USUAL_LR)
     shape = {name: config.pop(name) for name in ("width", "depth", "activation")}
     given = {name: value for name, value in shape.items() if value is not None}
     config["model"] = {"dim": target.dim, **given}

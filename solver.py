@@ -12,7 +12,6 @@ Differential Equations I, 1993; "HW" is Hairer & Wanner, volume II, 1996.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -103,7 +102,7 @@ class Tableau:
         return tuple(map(tuple, rows))
 
 
-@partial(mx.compile, shapeless=True)
+@mx.compile
 def _weighted_sum(x, scales, arrays):
     return x + sum(scale * array for scale, array in zip(scales, arrays, strict=True))
 
@@ -111,8 +110,9 @@ def _weighted_sum(x, scales, arrays):
 def combine(x, dt, weights, stages):
     """x + dt Σ_i weights_i stages_i, leaf by leaf; terms of weight zero cost nothing.
 
-    Each is one fused kernel for all solves: its factors are inputs. No field is compiled here,
-    and so none can be remembered with old weights.
+    Each is one fused kernel for all solves of a shape: its factors are inputs. (One for all
+    shapes MLX gets wrong: a long sum traced for (3, 2) makes (9, 2) of (9, 1).) No field is
+    compiled here, and so none can be remembered with old weights.
     """
     terms = [(float(dt * w), k) for w, k in zip(weights, stages, strict=False) if w]
     if not terms:
@@ -181,7 +181,7 @@ def in_tolerances(tree, x, x_new, rtol, atol):
     return tree_map(leaf, tree, x, x_new, rtol, atol)
 
 
-@partial(mx.compile, shapeless=True)
+@mx.compile
 def _in_tolerances(value, x, x_new, rtol, atol):
     return value / (atol + rtol * mx.maximum(mx.abs(x), mx.abs(x_new)))
 

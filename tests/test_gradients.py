@@ -217,3 +217,34 @@ def test_memory_of_the_adjoint_does_not_grow_with_the_steps(how):
 def test_parameters_must_be_arrays():
     with pytest.raises(ValueError, match="parameters at rate"):
         odeint(lambda t, x, p: x, mx.ones(1), [0.0, 1.0], parameters={"rate": 0.5})
+
+
+def hamiltonian(t, x):
+    """A pendulum, by derivatives of its energy."""
+    slope = mx.grad(lambda x: mx.sum(mx.square(x[:1]) / 2 - mx.cos(x[1:])))(x)
+    return mx.concatenate([-slope[1:], slope[:1]])
+
+
+@pytest.mark.parametrize("how", [{}, {"solver": "rk4", "steps": 20}])
+def test_a_field_that_takes_derivatives_itself(how):
+    """It looks as if it hid something; where told that it does not, its gradient is right."""
+
+    def end(x0, **more):
+        return odeint(hamiltonian, x0, [0.0, 1.0], **how, **more).x[-1][0]
+
+    x0, step = mx.array([0.3, 0.5]), 1e-2
+    with pytest.raises(ValueError, match="name them as `parameters`"):
+        mx.grad(lambda x0: end(x0, gradient="checkpoint"))(x0)
+    found = mx.grad(lambda x0: end(x0, gradient="checkpoint", check_hidden=False))(x0)
+    for axis in range(2):
+        shift = step * mx.eye(2)[axis]
+        slope = (end(x0 + shift) - end(x0 - shift)).item() / (2 * step)
+        assert found[axis].item() == pytest.approx(slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("how", [{}, {"solver": "rk4", "steps": 4}])
+def test_a_field_that_does_not_depend_on_the_state(how):
+    """Its gradient is the identity, and no mistake."""
+    constant = lambda t, x: mx.zeros(2) + t  # noqa: E731
+    gradient = mx.grad(lambda x0: odeint(constant, x0, [0.0, 1.0], **how).x[-1].sum())
+    assert gradient(mx.array([0.3, 0.5])).tolist() == [1, 1]

@@ -10,6 +10,7 @@ import pytest
 
 import odeint
 from cfm import METHODS
+from couplings import COUPLINGS
 from datasets import DATASETS
 from solver import SOLVERS
 
@@ -26,7 +27,9 @@ def test_the_examples_run():
     np.testing.assert_allclose(np.array(names["by_twenty_steps"].x[-1]), [decay], rtol=1e-6)
     np.testing.assert_allclose(np.array(names["solution"].x["q"])[-1], np.cos(6), atol=1e-4)
     assert mx.grad(grown)(mx.array(0.5)).item() == pytest.approx(np.exp(0.5), rel=1e-5)
-    assert len(BLOCKS) == 4
+    np.testing.assert_allclose(np.array(names["again"]), np.array(names["density"]), atol=1e-3)
+    assert names["error"].shape == (100,)
+    assert len(BLOCKS) == 5
 
 
 def test_the_example_of_odeint():
@@ -34,8 +37,8 @@ def test_the_example_of_odeint():
 
 
 def test_every_name_is_documented():
-    for name in (*METHODS, *SOLVERS, *DATASETS):
-        assert f"`{name}`" in README, name
+    for name in (*METHODS, "cnf", *SOLVERS, *DATASETS, *COUPLINGS):
+        assert re.search(f"`[^`]*{re.escape(name)}`", README), name
 
 
 def test_orders_and_costs_are_those_of_the_tableaus():

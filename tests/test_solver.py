@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from odeint import odeint
-from solver import SOLVERS, Controller, Tableau, interpolate, step
+from solver import SOLVERS, Controller, Tableau, combine, interpolate, step
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -135,3 +135,11 @@ def test_controller():
     assert controller.factor(5, 1.1, 1.0) < 1
     expected = 0.9 * 0.5 ** (0.03 - 0.2) * 0.25**0.04
     assert controller.factor(5, 0.5, 0.25) == pytest.approx(expected)
+
+
+def test_combinations_of_one_shape_after_those_of_another():
+    for shape in ((3, 2), (9, 1), (1, 2), (4, 1, 3), (2,), (1,)):
+        stages = [mx.full(shape, float(k)) for k in range(12)]
+        x = combine(mx.ones(shape), 0.5, (1.0,) * 12, stages)
+        assert x.shape == shape
+        np.testing.assert_allclose(np.array(x), 1 + 0.5 * 66)
