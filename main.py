@@ -10,56 +10,25 @@ import mlx.core as mx
 import numpy as np
 
 import runs
-from cfm import METHODS
-from couplings import COUPLINGS, SinkhornWarning
+from arguments import FIGURES, device, divergence, out, output, probes, run_options, solving
+from couplings import SinkhornWarning
 from datasets import DATASETS
-from models import ACTIVATIONS, NETWORKS, TRAINABLE
-from likelihood import DIVERGENCES
-from odeint import GRADIENTS, OdeError
+from odeint import OdeError
 from options import (
     FigurePath,
     Name,
-    NameOrFile,
-    Number,
     SectionedGroup,
     Whole,
     forbid_options_before_a_command,
-    option,
     require_writable,
 )
-from points import SUFFIXES
 from progress import training_progress
 from randomness import EVALUATION, step_key
 from runs import Fitness, Generated
-from settings import (
-    CNF,
-    EXACT,
-    EXACT_POINTS,
-    EXACT_POINTS_MOST,
-    FIXED_STEPS,
-    LR,
-    STEPS,
-    TRAIN_STEPS,
-    USUAL_LR,
-    USUAL_STEPS,
-    OptionError,
-    Run,
-    settle,
-)
-from solver import SOLVERS
-from training import SCHEDULES, CheckpointError, History, NonFiniteLossError
+from settings import OptionError, Run, settle
+from training import CheckpointError, History, NonFiniteLossError
 
-FIGURES = (".png", ".pdf", ".svg")
 GALLERY_POINTS = 5_000
-
-flow, network, training, likelihood, solving, output = map(
-    option, ("Flow", "Network", "Training", "Maximum likelihood", "Solving", "Output")
-)
-divergence = likelihood(
-    "--divergence", type=Name(DIVERGENCES), default="exact", help="Of the velocity."
-)
-probes = likelihood("--probes", type=Whole(1, 1000), default=1, help="Of Hutchinson's estimate.")
-out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg.")
 
 
 @click.group(
@@ -67,93 +36,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
 )
-@flow(
-    "--method",
-    type=Name([*METHODS, CNF]),
-    default="cfm",
-    help="Flow-matching method; 'cnf' trains by maximum likelihood instead.",
-)
-@flow(
-    "--source",
-    type=Name([*DATASETS, TRAINABLE]),
-    help="Where the flow starts.  [default: 8gaussians; normal for fm, cnf, for points from a file "
-    "and for more than two dimensions]",
-)
-@flow(
-    "--target",
-    type=NameOrFile(DATASETS, SUFFIXES),
-    default="moons",
-    help="Where it ends: a dataset, or a file of points, .csv, .npy or .npz.",
-)
-@flow("--sigma", type=Number(0, 10), help="Width of the path.  [default: the method's own]")
-@flow("--coupling", type=Name(COUPLINGS), help="Pairs.  [default: the method's own]")
-@flow(
-    "--regularization",
-    type=Number(0, 1e6),
-    help="Of entropic pairs, a squared distance.  [default: 2σ² for sb, otherwise 0.5]",
-)
-@flow("--power", type=Number(1, 100), help="Of t, in poly.  [default: 2]")
-@network(
-    "--network",
-    type=Name([*NETWORKS, EXACT]),
-    default="mlp",
-    help="Architecture; 'exact' trains nothing and follows the field that a perfect network "
-    "would learn from a few points.",
-)
-@network(
-    "--points",
-    type=Whole(1, EXACT_POINTS_MOST),
-    help=f"Of the target, that 'exact' knows.  [default: {EXACT_POINTS}; all of a file's]",
-)
-@network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer.")
-@network("--depth", type=Whole(1, 64), default=3, help="Hidden layers.")
-@network(
-    "--activation",
-    type=Name(ACTIVATIONS),
-    help="Between the layers.  [default: isru; tanh in concatsquash]",
-)
-@training(
-    "--steps",
-    type=Whole(1, 10_000_000),
-    help=f"Updates.  [default: {USUAL_STEPS:,}; {STEPS[CNF]:,} for cnf]",
-)
-@training("--batch-size", type=Whole(1, 100_000), default=256, help="Pairs an update.")
-@training(
-    "--lr",
-    type=Number(0, 1, min_open=True),
-    help=f"Largest learning rate.  [default: {USUAL_LR:g}; {LR[CNF]:g} for cnf]",
-)
-@training(
-    "--schedule",
-    type=Name(SCHEDULES),
-    default="cosine",
-    help="What becomes of it over the steps.",
-)
-@training("--weight-decay", type=Number(0, 10), default=0.0, help="Of AdamW; with 0 it is Adam.")
-@training("--seed", type=Whole(0, 2**31 - 1), default=0, help="Decides every random draw.")
-@likelihood(
-    "--train-solver",
-    type=Name(SOLVERS),
-    default="rk4",
-    help="ODE solver that cnf is trained through.",
-)
-@likelihood(
-    "--train-ode-steps",
-    type=Whole(1, 10_000),
-    help=f"Its equal steps.  [default: as the error allows, {TRAIN_STEPS} where none is estimated]",
-)
-@likelihood("--gradient", type=Name(GRADIENTS), default="direct", help="Through the solver.")
-@divergence
-@probes
-@solving("--solver", type=Name(SOLVERS), default="dopri5", help="ODE solver.")
-@solving(
-    "--ode-steps",
-    type=Whole(1, 1_000_000),
-    help=f"Equal steps.  [default: as the error allows, {FIXED_STEPS} where none is estimated]",
-)
-@solving("--rtol", type=Number(1e-8, 1), default=1e-5, help="Relative tolerance of a step.")
-@solving("--atol", type=Number(1e-8, 1), default=1e-5, help="Absolute tolerance of a step.")
-@solving("--samples", type=Whole(2, 100_000), default=runs.W2_POINTS, help="Points to generate.")
+@run_options
 @output(
     "--figure",
     "figures",
@@ -167,9 +50,7 @@ out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg
     type=FigurePath(FIGURES),
     help="Figure, .png, .pdf or .svg.  [default: media/FIGURE_METHOD_SOLVER.png]",
 )
-@output(
-    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."
-)
+@device
 @click.pass_context
 def main(context, figures, out, device, **options):
     """Train a flow from source to target, follow it, and draw the trajectories.
@@ -230,13 +111,15 @@ def datasets(out):
 @divergence
 @probes
 @solving("--samples", type=Whole(2, 100_000), default=runs.W2_POINTS, help="Fresh target samples.")
-def density(checkpoint, out, samples, **how):
+@device
+def density(checkpoint, out, samples, device, **how):
     """Draw the density that a trained flow has learned, beside the true one.
 
     \b
     Example:
       python main.py density runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors
     """
+    _use_device(device)
     run, model = _loaded(checkpoint)
     if run.target.dim > 2 and out:
         raise click.BadParameter(

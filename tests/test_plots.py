@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from main import FIGURES
+from arguments import FIGURES
 from plots import bounding_box, density_grid, plot_trajectories
 
 rng = np.random.default_rng(0)
