@@ -164,7 +164,8 @@ def plot_loss(out, losses, fit, title: str):
         settled = values[len(values) // 10 :]
         low = min(settled.min(), fit.floor if fit else np.inf)
         high = np.quantile(settled, 0.98)
-        axes.set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low))
+        room = (high - low) or 1.0
+        axes.set_ylim(low - 0.15 * room, high + 0.35 * room)
         axes.set(xlim=(0, steps[-1]), xlabel="step", ylabel="flow-matching loss", title=title)
         axes.legend(loc="upper right")
         save(figure, out)

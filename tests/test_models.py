@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models import ACTIVATIONS, MLP, parameter_count
+from models import ACTIVATIONS, MLP, NETWORKS, ConcatSquash, parameter_count
 
 
 @pytest.mark.parametrize("frequencies", [0, 2])
@@ -106,3 +106,31 @@ def test_gradient_of_isru_and_the_gradient_of_that():
     (value,), (slope,) = mx.jvp(isru, [points], [mx.full(points.shape, 2.0)])
     np.testing.assert_allclose(np.array(value), x / np.sqrt(1 + x**2), atol=1e-6)
     np.testing.assert_allclose(np.array(slope), 2 * (1 + x**2) ** -1.5, atol=1e-6)
+
+
+def test_concatsquash_against_numpy():
+    """lin(x) · sigmoid(gate(t)) + bias(t), tanh between, each row at its own time."""
+    mx.random.seed(4)
+    model = ConcatSquash(dim=3, width=5, depth=2)
+    rng = np.random.default_rng(0)
+    t, x = rng.uniform(size=(6, 1)), rng.normal(size=(6, 3))
+    h = x
+    for i, (layer, gate, shift) in enumerate(
+        zip(model.layers, model.gates, model.shifts, strict=True)
+    ):
+        h = h @ np.array(layer.weight, np.float64).T + np.array(layer.bias, np.float64)
+        opened = t @ np.array(gate.weight, np.float64).T + np.array(gate.bias, np.float64)
+        h = h / (1 + np.exp(-opened)) + t @ np.array(shift.weight, np.float64).T
+        h = np.tanh(h) if i < 2 else h
+    got = model(mx.array(t, mx.float32), mx.array(x, mx.float32))
+    np.testing.assert_allclose(np.array(got), h, atol=1e-5)
+    assert parameter_count(model) == 5 * (3 + 1 + 3) + 5 * (5 + 1 + 3) + 3 * (5 + 1 + 3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_time_in_three_shapes(name):
+    model, x = NETWORKS[name](dim=2, width=8, depth=1), mx.random.normal((4, 2))
+    expected = np.array(model(mx.full((4, 1), 0.7), x))
+    for t in (mx.full((4,), 0.7), mx.array(0.7), 0.7):
+        np.testing.assert_allclose(np.array(model(t, x)), expected, atol=1e-6)
+    assert str(model).endswith(f"{parameter_count(model):,} parameters)")

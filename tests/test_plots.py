@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 
 from arguments import FIGURES
-from plots import bounding_box, density_grid, plot_trajectories
+from metrics import Fit
+from plots import (
+    bounding_box,
+    density_grid,
+    plot_density,
+    plot_gallery,
+    plot_loss,
+    plot_trajectories,
+)
 
 rng = np.random.default_rng(0)
 START = rng.normal(size=(500, 2))
@@ -52,3 +60,65 @@ def test_density_grid_is_a_smoothed_histogram():
     assert np.unravel_index(density.argmax(), density.shape) == (5, 45)
     rings = np.exp(-0.5 * (np.arange(5) / 1.0) ** 2)
     np.testing.assert_allclose(density[5, 45:], rings, atol=0.02)
+
+
+def colours(path, colour, tolerance=0.1) -> int:
+    """How many pixels have nearly this colour."""
+    image = matplotlib.image.imread(path)[..., :3]
+    return int(np.sum(np.abs(image - np.array(colour) / 255).max(axis=-1) < tolerance))
+
+
+BLUE, VERMILION = (0, 114, 178), (213, 94, 0)
+
+
+def test_one_dimension_is_drawn_over_time(tmp_path):
+    plot_trajectories(tmp_path / "a.png", PATHS[..., :1], PATHS[-1, :, :1], "t")
+    assert colours(tmp_path / "a.png", BLUE) > 200
+    assert colours(tmp_path / "a.png", VERMILION) > 200
+
+
+def test_the_loss_and_its_floor(tmp_path):
+    losses = [(100 * k + 1, 5 + 3 / (1 + k)) for k in range(60)]
+    plot_loss(tmp_path / "with.png", losses, Fit(5.1, 5.0, 0.05, 0.1, 0.01, 0.1), "t")
+    plot_loss(tmp_path / "without.png", losses, None, "t")
+    plot_loss(tmp_path / "short.png", [(1, 3.0)], None, "t")
+    assert colours(tmp_path / "with.png", VERMILION) > 200
+    assert colours(tmp_path / "without.png", VERMILION) == 0
+    assert colours(tmp_path / "without.png", BLUE) > 300
+
+
+def test_densities_side_by_side(tmp_path):
+    """Mass at the left of the learned and at the right of the true one, given either way."""
+    box, grid = (-1, 1, -1, 1), np.zeros((20, 20))
+    learned, true = grid.copy(), grid.copy()
+    learned[:, 2], true[:, 17] = 1, 1
+    samples = np.stack([np.full(500, 0.75), rng.uniform(-1, 1, 500)], axis=1)
+    for name, target in (("grid", true), ("samples", samples)):
+        plot_density(tmp_path / f"{name}.png", box, learned, target, "t")
+        image = matplotlib.image.imread(tmp_path / f"{name}.png")[..., :3].sum(axis=-1)
+        rows = image[image.shape[0] // 2 - 40 : image.shape[0] // 2 + 40]
+        dark = rows < 0.1
+        left, right = np.split(dark, [image.shape[1] * 47 // 100], axis=1)
+        assert dark.mean() > 0.4
+        for panel, lit in ((left, "first"), (right, "last")):
+            places = np.flatnonzero(panel.mean(axis=0) > 0.9)
+            middle = (places[0] + places[-1]) / 2
+            inside = np.arange(places[0], places[-1])
+            bright = inside[panel.mean(axis=0)[places[0] : places[-1]] < 0.5]
+            assert (bright.mean() < middle) == (lit == "first")
+
+
+def test_a_density_on_a_line(tmp_path):
+    x = np.linspace(-3, 3, 50)
+    plot_density(tmp_path / "a.png", (-3, 3), np.exp(-(x**2)), np.exp(-(x**2)), "t")
+    assert colours(tmp_path / "a.png", VERMILION) > 200
+
+
+def test_gallery(tmp_path):
+    plot_gallery(tmp_path / "a.png", {"a": START, "b": START, "c": PATHS[-1]}, columns=2)
+    assert colours(tmp_path / "a.png", BLUE, tolerance=0.4) > 500
+
+
+def test_boxes_of_very_different_sides_are_not_square():
+    box = bounding_box(START * [1e6, 1])
+    assert (box[1] - box[0]) > 1e5 * (box[3] - box[2])

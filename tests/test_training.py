@@ -13,6 +13,7 @@ from datasets import DATASETS
 from models import MLP
 from training import (
     LOOK_EVERY,
+    SCHEDULES,
     CheckpointError,
     NonFiniteLossError,
     load_checkpoint,
@@ -147,6 +148,105 @@ def test_the_model_ends_with_averaged_weights():
         average = kept * average + (1 - kept) * weight
     for name, end in weights(model).items():
         np.testing.assert_allclose(end - start[name], average, rtol=2e-3)
+
+
+def slope_of_one(model, x0, x1, key):
+    """A loss by which Adam moves every weight down by the learning rate, step by step."""
+    return sum(leaf.sum() for _, leaf in tree_flatten(model.parameters()))
+
+
+RATES = {
+    "constant": lambda n, steps: np.ones(steps),
+    "cosine": lambda n, steps: (1 + np.cos(np.pi * n / steps)) / 2,
+    "one-cycle": lambda n, steps: np.where(
+        n < 0.3 * steps,
+        1 / 25 + 24 / 25 * n / (0.3 * steps),
+        (1 + np.cos(np.pi * (n - 0.3 * steps) / (0.7 * steps))) / 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules(schedule):
+    """The way that weights go is the sum of the rates."""
+    steps, lr, seen = 200, 1e-3, []
+    model = small()
+    start = weights(model)["layers.0.weight"]
+
+    def look(history):
+        seen.append((history.steps, np.mean(start - weights(model)["layers.0.weight"])))
+
+    train(
+        model,
+        Recorder(slope_of_one),
+        NORMAL,
+        NORMAL,
+        steps=steps,
+        lr=lr,
+        schedule=schedule,
+        on_look=look,
+        look_every=20,
+    )
+    way = lr * np.cumsum(RATES[schedule](np.arange(steps), steps))
+    for step, moved in seen:
+        assert moved == pytest.approx(way[step - 1], rel=0.01)
+
+
+def test_weight_decay_is_that_of_adamw():
+    """Each step shrinks a weight by lr · decay besides Adam's own step, lr."""
+    steps, lr, decay = 100, 1e-2, 0.5
+    model, ends = small(), []
+    start = weights(model)["layers.0.weight"]
+    train(
+        model,
+        Recorder(slope_of_one),
+        NORMAL,
+        NORMAL,
+        steps=steps,
+        lr=lr,
+        schedule="constant",
+        weight_decay=decay,
+        average=0.0,
+        on_look=lambda history: ends.append(weights(model)["layers.0.weight"]),
+    )
+    expected = start
+    for _ in range(steps):
+        expected = expected * (1 - lr * decay) - lr
+    np.testing.assert_allclose(weights(model)["layers.0.weight"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_transport_is_trained_by_the_seed_alone(monkeypatch):
+    """However many threads assign, and however many batches ahead."""
+    ends = []
+    for ahead in (1, 2**23):
+        monkeypatch.setattr("training.MATCH_AHEAD", ahead)
+        model = small()
+        train(model, METHODS["ot"](), NORMAL, DATASETS["moons"], steps=30, batch_size=32, seed=4)
+        ends.append(weights(model)["layers.0.weight"])
+    np.testing.assert_allclose(*ends, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ot", "sb"])
+def test_training_sees_the_coupled_pairs(name):
+    """The loss of `pair_loss` is that of pairs much nearer than independent ones."""
+    distances = {}
+    for coupling in ("independent", name):
+        method = Recorder(
+            lambda model, x0, x1, key: (
+                mx.mean(mx.sum(mx.square(x0 - x1), axis=1)) + 0 * model(0.0, x0).sum()
+            ),
+            METHODS[name](coupling=None if coupling == name else coupling).coupling,
+        )
+        train(
+            small(),
+            method,
+            NORMAL,
+            DATASETS["8gaussians"],
+            steps=20,
+            batch_size=64,
+            on_look=lambda history, c=coupling: distances.update({c: history.losses[-1][1]}),
+        )
+    assert distances[name] < 0.7 * distances["independent"]
 
 
 def test_non_finite_loss_keeps_the_last_good_weights():
