@@ -15,6 +15,7 @@ is a process of its own; the sides take turns, and medians are printed, ours wit
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -219,13 +220,17 @@ def prepare(folder: Path):
 def main(peers: str, rounds: int):
     import numpy as np
 
+    # or torch's threads spin while they wait, and any other program makes it many times slower
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         reports = {side: [] for side in SIDES}
         for _ in range(rounds):
             for side in SIDES:
                 command = [sys.executable if side == "ours" else peers, __file__, side, folder]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, check=True, env=environment
+                )
                 reports[side].append(json.loads(done.stdout.splitlines()[-1]))
         found = {name: np.load(Path(folder, f"{name}.npy")) for name in (*SIDES[:2], "exact")}
 

@@ -73,6 +73,11 @@ def main():
                 f"| `{name}` | {row[0]:.0f} | {row[1]:,} | {row[2]:.3f} | {row[3]:.3f} |",
                 flush=True,
             )
+    draw(curves)
+
+
+def draw(curves: dict[str, list]):
+    """Both measures over seconds of training."""
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, 2, figsize=(7.6, 3.3), layout="constrained")
         for column, axes in enumerate(panels, 2):
@@ -82,6 +87,10 @@ def main():
                     values[:, 0], values[:, column], "o-", color=colour, lw=1.2, ms=3.5, label=title
                 )
             axes.set_xlabel("seconds of training")
+            axes.set_xticks(SECONDS, SECONDS)
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         panels[0].set_ylabel("$W_2^2$ to the target")
         panels[1].set_ylabel("Kullback–Leibler divergence, nats")
         panels[1].legend()
