@@ -51,6 +51,17 @@ def _isru_derivative(x, bias, direction):
     return direction * root * root * root
 
 
+@mx.custom_function
+def tanh(x):
+    """The hyperbolic tangent; its derivative from its value, where MLX computes a cosh."""
+    return mx.tanh(x)
+
+
+@tanh.vjp
+def _(_, cotangent, value):
+    return cotangent * (1 - mx.square(value))
+
+
 @mx.compile
 def elu(x, alpha: float = 1.0):
     """x where it is positive, α (eˣ − 1) elsewhere (Clevert et al. 2016).
@@ -71,7 +82,7 @@ def selu(x):
 ACTIVATIONS = {
     "isru": isru,
     "silu": nn.silu,
-    "tanh": mx.tanh,
+    "tanh": tanh,
     "elu": elu,
     "selu": selu,
     "gelu": nn.gelu,
