@@ -40,10 +40,17 @@ def divergence(field: Callable, t, x, probes=None):
 
 
 def velocity_and_divergence(field: Callable, t, x, probes=None):
-    """v(t, x) and its `divergence`, sharing one evaluation of the field."""
+    """v(t, x) and its `divergence`, sharing one evaluation of the field.
+
+    A field may bring a method `with_jvp` for this, as `models.MLP` does.
+    """
     count, dim = x.shape
     exact = probes is None
     directions = mx.eye(dim, dtype=x.dtype)[:, None] if exact else probes
+    if hasattr(field, "with_jvp"):
+        velocity, pushed = field.with_jvp(t, x, directions.swapaxes(0, 1))
+        along = mx.sum(directions.swapaxes(0, 1) * pushed, axis=2)
+        return velocity, mx.sum(along, axis=1) if exact else along.T
 
     def pull(direction):
         direction = mx.broadcast_to(direction, (count, dim))
@@ -133,9 +140,11 @@ def _solve(field, x, times, directions, parameters=None, gradient="direct", **ho
 
     def both(t, x, parameters):
         with unchanged(module):
-            return velocity_and_divergence(
-                lambda t, x: function(t, x, parameters), t, x, directions
-            )
+            if module is not field:
+                bound = lambda t, x: function(t, x, parameters)  # noqa: E731
+                return velocity_and_divergence(bound, t, x, directions)
+            module.update(parameters or {})
+            return velocity_and_divergence(module, t, x, directions)
 
     if _may_evaluate(x):
         _refuse_hidden(function, module, mx.array(times[0], x.dtype), x, parameters or {})

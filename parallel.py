@@ -7,26 +7,35 @@ separately can have each part on a stream of its own. On a GPU nothing is cut: i
 import os
 from collections.abc import Callable
 from functools import cache, wraps
+from itertools import compress
 
 import mlx.core as mx
+from mlx.utils import tree_map
 
 ROWS = 1024  # of a network's input, fewest in a part; below, cutting costs more than it saves
 STREAMS = 8  # at most
 
 
 def rowwise(function: Callable) -> Callable:
-    """A method f(self, t, x) → (N, …) whose rows depend on t and on the same rows of x alone.
+    """A method f(self, t, x, …) whose results' rows depend on the same rows of x alone.
 
-    t is () or has N rows itself; x is (N, D).
+    Results are arrays (N, …) or tuples of them, x is (N, D), and whatever else has N rows is cut
+    with it.
     """
 
     @wraps(function)
-    def in_rows(self, t, x):
-        if isinstance(t, mx.array) and t.size > 1:
-            done = in_parts(lambda x, t: function(self, t, x), ROWS, x, t)
-        else:
-            done = in_parts(lambda x: function(self, t, x), ROWS, x)
-        return done[0] if len(done) == 1 else mx.concatenate(done)
+    def in_rows(self, *arguments):
+        rows = arguments[1].shape[0]
+        cut = [isinstance(a, mx.array) and a.ndim and a.shape[0] == rows for a in arguments]
+
+        def part(*pieces):
+            pieces = iter(pieces)
+            return function(
+                self, *(next(pieces) if c else a for c, a in zip(cut, arguments, strict=True))
+            )
+
+        done = in_parts(part, ROWS, *compress(arguments, cut))
+        return done[0] if len(done) == 1 else tree_map(lambda *r: mx.concatenate(r), *done)
 
     return in_rows
 

@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from models import ACTIVATIONS, MLP, NETWORKS, ConcatSquash, parameter_count
+from models import ACTIVATIONS, MLP, NETWORKS, ConcatSquash, parameter_count, tanh
 
 
 @pytest.mark.parametrize("frequencies", [0, 2])
@@ -80,6 +80,38 @@ def test_gradients_of_activations(name):
     np.testing.assert_allclose(np.array(gradient(mx.array(x, mx.float32))), slope, atol=2e-3)
     if name != "gelu":
         assert np.isfinite(np.array(gradient(mx.array([-200.0, 60.0, 200.0])))).all()
+
+
+def test_tanh_is_as_good_as_its_number_of_digits():
+    x = np.concatenate([np.linspace(-12, 12, 20_001), np.logspace(-6, 0, 1_001)])
+    got = np.array(tanh(mx.array(x, mx.float32)))
+    np.testing.assert_allclose(got, np.tanh(x.astype(np.float32), dtype=float), rtol=4e-7)
+    assert np.abs(got).max() <= 1
+    with mx.stream(mx.cpu):
+        got = np.array(tanh(mx.array(x, mx.float64)))
+    np.testing.assert_allclose(got, np.tanh(x), rtol=1e-14)
+    assert np.isnan(np.array(tanh(mx.array(np.nan))))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_jacobian_vector_products_against_differences(activation):
+    model = MLP(dim=3, width=8, depth=2, activation=activation)
+    rng = np.random.default_rng(1)
+    x, directions = rng.normal(size=(5, 3)), rng.normal(size=(5, 4, 3))
+    with mx.stream(mx.cpu):
+        model.set_dtype(mx.float64)
+        t = mx.array(0.3, mx.float64)
+
+        def at(x):
+            return np.array(model(t, mx.array(x, mx.float64)))
+
+        velocity, pushed = model.with_jvp(t, *(mx.array(a, mx.float64) for a in (x, directions)))
+        same = model.with_jvp(t, mx.array(x), mx.array(directions[:1]))[1]
+        np.testing.assert_allclose(np.array(velocity), at(x), atol=1e-6)
+        for p in range(4):
+            for found, ways in ((pushed, directions[:, p]), (same, directions[:1, p])):
+                expected = (at(x + 1e-3 * ways) - at(x - 1e-3 * ways)) / 2e-3
+                np.testing.assert_allclose(np.array(found[:, p]), expected, atol=1e-3)
 
 
 def test_unknown_activation():

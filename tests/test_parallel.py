@@ -24,6 +24,16 @@ def test_parts_are_the_whole(two_parts, monkeypatch, t):
     np.testing.assert_allclose(in_parts, np.array(model(t, x)), atol=1e-5)
 
 
+def test_parts_of_several_results(two_parts, monkeypatch):
+    rows = 2 * parallel.ROWS + 1
+    x, directions = mx.random.normal((rows, 2)), mx.random.normal((rows, 3, 2))
+    model = MLP()
+    in_parts = model.with_jvp(0.3, x, directions)
+    monkeypatch.setattr(parallel, "ROWS", rows)
+    for part, whole in zip(in_parts, model.with_jvp(0.3, x, directions), strict=True):
+        np.testing.assert_allclose(np.array(part), np.array(whole), atol=1e-5)
+
+
 def test_parts_share_one_gradient(two_parts, monkeypatch):
     x = mx.random.normal((2 * parallel.ROWS, 2))
     model = MLP()
