@@ -3,17 +3,22 @@
 Which values make sense together, `settings.py` decides.
 """
 
+from contextlib import contextmanager
+from pathlib import Path
+
 import click
+import mlx.core as mx
 
 from cfm import METHODS
+from checkpoints import CheckpointError
 from couplings import COUPLINGS
 from datasets import DATASETS
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
-from odeint import GRADIENTS
+from odeint import GRADIENTS, OdeError
 from options import FigurePath, Name, NameOrFile, Number, Whole, option
 from points import SUFFIXES
-from runs import W2_POINTS
+from evaluation import W2_POINTS
 from settings import (
     CNF,
     EXACT,
@@ -25,11 +30,12 @@ from settings import (
     TRAIN_STEPS,
     USUAL_LR,
     USUAL_STEPS,
+    OptionError,
 )
 from solver import SOLVERS
 from training import SCHEDULES
 
-FIGURES = (".png", ".pdf", ".svg")
+SUFFIXES_OF_FIGURES = (".png", ".pdf", ".svg")
 
 flow, network, training, likelihood, solving, output = map(
     option, ("Flow", "Network", "Training", "Maximum likelihood", "Solving", "Output")
@@ -38,10 +44,27 @@ divergence = likelihood(
     "--divergence", type=Name(DIVERGENCES), default="exact", help="Of the velocity."
 )
 probes = likelihood("--probes", type=Whole(1, 1000), default=1, help="Of Hutchinson's estimate.")
-out = output("--out", type=FigurePath(FIGURES), help="Figure: .png, .pdf or .svg.")
+out = output("--out", type=FigurePath(SUFFIXES_OF_FIGURES), help="Figure: .png, .pdf or .svg.")
+
+
+def _use_device(context, parameter, name: str):
+    if name == "auto":
+        return
+    device = mx.Device(getattr(mx, name))
+    if not mx.is_available(device):
+        raise click.BadParameter(f"'{name}' is not there; use cpu or auto.")
+    mx.set_default_device(device)
+
+
 device = output(
-    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."
+    "--device",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    callback=_use_device,
+    expose_value=False,
+    help="Where to compute.",
 )
+checkpoint = click.argument("checkpoint", type=click.Path(path_type=Path))
 
 RUN = (
     flow(
@@ -137,8 +160,44 @@ RUN = (
 )
 
 
-def run_options(command):
-    """Give a command all the options that describe a run."""
-    for decorate in reversed(RUN):
-        command = decorate(command)
+def run_options(*omitted: str):
+    """Give a command the options that describe a run, but for some parameters."""
+
+    def decorate(command):
+        for add in reversed(RUN):
+            command = add(command)
+        parameters = command.__click_params__
+        command.__click_params__ = [p for p in parameters if p.name not in omitted]
+        return command
+
+    return decorate
+
+
+OTHERWISE = (
+    solving("--solver", type=Name(SOLVERS), help="ODE solver.  [default: the run's]"),
+    solving("--ode-steps", type=Whole(1, 1_000_000), help="Equal steps.  [default: the run's]"),
+    solving("--rtol", type=Number(1e-8, 1), help="Relative tolerance.  [default: the run's]"),
+    solving("--atol", type=Number(1e-8, 1), help="Absolute tolerance.  [default: the run's]"),
+)
+
+
+def other_solving(command):
+    """Give a command the options by which a checkpoint is solved otherwise than its run was."""
+    for add in reversed(OTHERWISE):
+        command = add(command)
     return command
+
+
+@contextmanager
+def usage_errors():
+    """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
+    try:
+        yield
+    except OptionError as error:
+        raise click.BadParameter(str(error), param_hint=f"'--{error.option}'") from None
+    except CheckpointError as error:
+        raise click.BadParameter(f"{error}.", param_hint="'CHECKPOINT'") from None
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
+    except OdeError as error:
+        raise click.ClickException(f"Following the flow failed: {error}") from None

@@ -92,7 +92,8 @@ class Points(Dataset):
         return (self.points - self.mean) / self.scale
 
     def standardized(self) -> Dataset:
-        return replace(self, draw=_resampling(self.standard_points))
+        known = self.points is not None
+        return replace(self, draw=_resampling(self.standard_points)) if known else self
 
     def restore(self, x) -> np.ndarray:
         return np.asarray(x, np.float64) * self.scale + self.mean
@@ -119,6 +120,16 @@ def load_points(path) -> Points:
         mean=points.mean(axis=0),
         scale=points.std(axis=0),
     )
+
+
+def forgotten_points(path, mean, scale) -> Points:
+    """A user's points whose file is gone: their units are known, and they cannot be sampled."""
+
+    def draw(n, key):
+        raise ValueError(f"the file {path} is not there any more, and so neither are its points")
+
+    mean, scale = np.array(mean, np.float64), np.array(scale, np.float64)
+    return Points(Path(path).stem, f"points of {path}", len(mean), draw, mean=mean, scale=scale)
 
 
 def a_few_points(dataset: Dataset, count: int, key) -> Points:

@@ -68,18 +68,35 @@ def flow_distances(flow, source, target, count: int, keys) -> FlowDistances:
     return FlowDistances(*mean_and_error(to_target), float(np.mean(best)))
 
 
-def path_energy(field, x0, **how) -> float:
-    """∫ E‖v(t, xt)‖² dt over t from 0 to 1, along the flow of a field from the points x0 (N, D).
+def energy_and_displacement(field, x0, scale=1.0, **how) -> tuple[float, float]:
+    """∫ E‖v(t, xt)‖² dt over t from 0 to 1, and E‖x1 − x0‖², along a field's flow from x0 (N, D).
 
-    Integrated together with the points, to the same tolerances; `how` is for `odeint`.
+    The first is integrated together with the points, to the same tolerances; `scale` is how long
+    a unit of every dimension is, a number or (D,), and `how` is for `odeint`.
     """
 
     def both(t, state):
         velocity = field(t, state[0])
-        return velocity, mx.mean(mx.sum(mx.square(velocity), axis=-1))
+        return velocity, mx.mean(mx.sum(mx.square(scale * velocity), axis=-1))
 
     start = x0, mx.array(0.0, x0.dtype)
-    return odeint(both, start, [0.0, 1.0], dense=False, **how).x[1][-1].item()
+    ends, energy = odeint(both, start, [0.0, 1.0], dense=False, **how).x
+    displacement = mx.mean(mx.sum(mx.square(scale * (ends[-1] - x0)), axis=-1))
+    return energy[-1].item(), displacement.item()
+
+
+def path_energy(field, x0, **how) -> float:
+    """∫ E‖v(t, xt)‖² dt, see `energy_and_displacement`."""
+    return energy_and_displacement(field, x0, **how)[0]
+
+
+def straightness(field, x0, **how) -> float:
+    """∫ E‖(x1 − x0) − v(t, xt)‖² dt, 0 for straight paths at constant speed (Liu et al. 2023).
+
+    Since x1 − x0 is the mean of v over time, that is ∫ E‖v‖² dt − E‖x1 − x0‖².
+    """
+    energy, displacement = energy_and_displacement(field, x0, **how)
+    return energy - displacement
 
 
 def normalized_path_energy(field, x0, x1, **how) -> float:

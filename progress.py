@@ -1,12 +1,42 @@
-"""What a user sees while a network trains: a bar on a terminal, a line now and then in a pipe."""
+"""What a user sees while something takes long: a bar on a terminal, lines in a pipe."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 
 LINES = 10  # how many a run prints where there is no terminal
+PATIENCE = 2.0  # seconds before anything else does
+
+
+@contextmanager
+def overall_progress(length: float, label: str) -> Iterator[Callable]:
+    """Yield a function show(done, text) for `done` of `length`, with the time left."""
+    if not sys.stderr.isatty():
+        yield _overall_lines(length, label)
+        return
+    scale = 1000 / length  # click counts in whole numbers
+    with click.progressbar(
+        length=1000, label=label, item_show_func=str, width=24, file=sys.stderr
+    ) as bar:
+        yield lambda done, text: bar.update(max(0, int(done * scale) - bar.pos), text)
+
+
+def _overall_lines(length: float, label: str) -> Callable:
+    began, shown = time.monotonic(), 0
+
+    def show(done, text):
+        nonlocal shown
+        part, passed = int(done * LINES / length), time.monotonic() - began
+        if part == shown or passed < PATIENCE:
+            return
+        shown = part
+        left = passed * (length - done) / done
+        click.echo(f"{label} {done / length:.0%}  {text}  {left:.0f} s left", err=True)
+
+    return show
 
 
 @contextmanager

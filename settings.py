@@ -5,9 +5,20 @@
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
 
 from cfm import METHODS, Method
-from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
+from datasets import (
+    DATASETS,
+    Dataset,
+    Points,
+    a_few_points,
+    forgotten_points,
+    load_points,
+    standard_normal,
+)
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from models import TRAINABLE
 from randomness import evaluation_keys
@@ -20,6 +31,7 @@ STEPS = {CNF: 1_000}  # of training, unless told otherwise; a step takes a hundr
 USUAL_STEPS = 10_000
 LR = {CNF: 2e-3}  # likewise; at more it tends to fail
 USUAL_LR = 5e-3
+SOLVING = ("solver", "ode_steps", "rtol", "atol", "samples")  # options that training ignores
 EXACT = "exact"  # the network that needs no training
 EXACT_POINTS = 64  # of the target, that the exact field remembers unless told otherwise
 EXACT_POINTS_MOST = 100_000
@@ -81,7 +93,7 @@ def settle(options: dict) -> Run:
     Raises:
         OptionError: where they contradict each other.
     """
-    target = _target(options["target"])
+    target = _target(options["target"], options.get("units"))
     source = _source(options, target)
     if source.dim != target.dim:
         source, target = _of_one_dimension(source, target)
@@ -124,13 +136,21 @@ def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Datase
     )
 
 
-def _target(name: str) -> Dataset:
+def _target(name: str, units: dict | None) -> Dataset:
+    """The dataset, or a file's points: in the units in which a network has seen them, if it has."""
     if name in DATASETS:
         return DATASETS[name]
     try:
-        return load_points(name)
+        points = forgotten_points(name, **units) if units and not Path(name).exists() else None
+        points = points or load_points(name)
     except ValueError as error:
         raise OptionError("target", f"{error}.") from None
+    if not units:
+        return points
+    if len(units["mean"]) != points.dim:
+        was = len(units["mean"])
+        raise OptionError("target", f"'{name}' has {points.dim} columns now, and had {was}.")
+    return replace(points, mean=np.array(units["mean"]), scale=np.array(units["scale"]))
 
 
 def _source(options: dict, target: Dataset) -> Dataset:

@@ -1,22 +1,21 @@
-"""The training loop, and the files a trained network is kept in.
+"""The training loop.
 
 `train` fits a network to a method's loss with Adam, or AdamW, under a schedule and leaves it
 with the moving average of its weights. The samples of a few steps are drawn in one compiled
 call, each step's from its own key; the rest of a step (coupling, path, loss, gradient, update,
-average) is a second one. The host waits only where somebody looks at the loss.
+average) is a second one. The host waits only where somebody looks at the loss. Training that
+was stopped can go on to exactly the weights it would have had. Files are the business of
+`checkpoints.py`.
 """
 
 import itertools
-import json
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -24,18 +23,14 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map
 
 from cfm import coupling_key
-from models import build
+from checkpoints import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
 from randomness import step_key
 
-FORMAT = "flow-matching-checkpoint"
-VERSION = "1"
+__all__ = ["SCHEDULES", "CheckpointError", "History", "NonFiniteLossError", "load_checkpoint"]
+__all__ += ["save_checkpoint", "train"]
 LOOK_EVERY = 100  # steps between looks at the loss
 DRAW_AHEAD = 25  # steps whose samples are drawn together, which costs half as much
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
-
-
-class CheckpointError(ValueError):
-    """A file that is no checkpoint of this program, or not a whole one."""
 
 
 @dataclass
@@ -43,22 +38,33 @@ class History:
     """What happened in training.
 
     Attributes:
-        steps: how many were taken.
+        steps: how many were taken, in all.
+        resumed: how many of them before, where training went on, and
+        earlier: the wall time that those took.
         losses: (step, loss) of every look, the loss a mean over the steps since the last.
         seconds: wall time from the second step on.
         compile_seconds: wall time of the first step, nearly all of it compilation.
         interrupted: whether Ctrl-C ended it early.
+        state: what training needs to go on from here; None once it has failed.
     """
 
     steps: int = 0
+    resumed: int = 0
+    earlier: float = 0.0
     losses: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
     compile_seconds: float = 0.0
     interrupted: bool = False
+    state: TrainingState | None = None
 
     @property
     def steps_per_second(self) -> float:
-        return (self.steps - 1) / self.seconds if self.seconds else 0.0
+        return (self.steps - self.resumed - 1) / self.seconds if self.seconds else 0.0
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall time of all steps."""
+        return self.earlier + self.compile_seconds + self.seconds
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -88,6 +94,9 @@ def train(
     seed: int = 0,
     on_look: Callable[[History], None] = lambda history: None,
     look_every: int = LOOK_EVERY,
+    on_save: Callable[[History], None] = lambda history: None,
+    save_every: int | None = None,
+    state: TrainingState | None = None,
 ) -> History:
     """Train a network in place towards the velocity that carries source to target.
 
@@ -95,7 +104,7 @@ def train(
         model: a network called as model(t, x); it ends with the average of its weights.
         method: one of `cfm.METHODS`, made.
         source, target: datasets, or anything with sample(n, key).
-        steps: updates to make.
+        steps: updates to make, in all.
         batch_size: pairs a step.
         lr: the largest learning rate.
         schedule: what becomes of it over the steps, a name in `SCHEDULES`.
@@ -103,6 +112,9 @@ def train(
         average: decay per step of the moving average of the weights.
         seed: with the number of a step, decides all draws of that step.
         on_look: called with the history every `look_every` steps and at the end.
+        on_save: called with the history, its `state` up to date, every `save_every` steps.
+        state: of training with the same arguments, to go on from; then `model` may be anything
+            of the same shape.
 
     Raises:
         ValueError: for steps below 1, or a source the method's formulas do not hold for.
@@ -117,14 +129,26 @@ def train(
     optimizer = _optimizer(SCHEDULES[schedule](lr, steps), weight_decay)
     optimizer.init(model.trainable_parameters())
     averaged = tree_map(mx.array, model.trainable_parameters())
+    history = History()
+    if state:
+        model.update(state.weights)
+        optimizer.state, averaged = tree_map(mx.array, (state.optimizer, state.averaged))
+        history = History(state.step, state.step, state.seconds, [*state.losses])
     step = _update(model, optimizer, averaged, average, method)
-    batches = _batches(method, source, target, batch_size, seed)
-    history, good, began = History(), tree_map(mx.array, averaged), time.perf_counter()
+    batches = _batches(method, source, target, batch_size, seed, history.steps)
+
+    def now() -> TrainingState:
+        trees = tree_map(mx.array, (model.trainable_parameters(), averaged, optimizer.state))
+        return TrainingState(history.steps, *trees, [*history.losses], history.total_seconds)
+
+    good, began = tree_map(mx.array, averaged), time.perf_counter()
     with _deferred_interrupt() as pressed:
         while history.steps < steps and not pressed:
             first, total = history.steps, mx.array(0.0)
-            until = min(first + look_every, steps) if first else 1
-            for n in range(first, until):
+            fresh = first == history.resumed
+            ends = [first + 1 if fresh else steps, steps]
+            ends += [(first // every + 1) * every for every in (look_every, save_every) if every]
+            for n in range(first, min(ends)):
                 total = total + step(*next(batches))
                 mx.async_eval(total, averaged)
                 history.steps = n + 1
@@ -133,19 +157,23 @@ def train(
             loss = total.item() / (history.steps - first)
             if not (math.isfinite(loss) and _finite(model) and _finite(averaged)):
                 model.update(good)
-                failed, history.steps = history.steps, first
+                failed, history.steps, history.state = history.steps, first, None
                 raise NonFiniteLossError(
                     f"the loss or the weights ran off to infinity by step {failed:,}; "
                     "a smaller --lr may help",
                     history,
                 )
             good = tree_map(mx.array, averaged)
-            if not first:
+            if fresh:
                 history.compile_seconds, began = time.perf_counter() - began, time.perf_counter()
             history.seconds = time.perf_counter() - began
             history.losses.append((history.steps, loss))
             on_look(history)
+            if save_every and history.steps % save_every == 0:
+                history.state = now()
+                on_save(history)
     history.interrupted = history.steps < steps
+    history.state = now()
     model.update(averaged)
     return history
 
@@ -170,8 +198,8 @@ SCHEDULES: dict[str, Callable] = {
 }
 
 
-def _batches(method, source, target, count: int, seed: int) -> Iterator[tuple]:
-    """For one step after the other, (x0, x1, key): its pairs, and a key for its loss."""
+def _batches(method, source, target, count: int, seed: int, step: int) -> Iterator[tuple]:
+    """For one step after the other, from `step` on, (x0, x1, key): its pairs, and for its loss."""
     match = method.coupling.match
     ahead = DRAW_AHEAD if match is None else min(DRAW_AHEAD, MATCH_AHEAD // count**2 + 1)
 
@@ -186,13 +214,15 @@ def _batches(method, source, target, count: int, seed: int) -> Iterator[tuple]:
         x0, x1, keys = draw_all(keys)
         return x0, x1, keys, match(x0, x1, keys_of(keys)) if match else None
 
-    coming = begin(0)
-    for first in itertools.count(ahead, ahead):
+    skipped = step % ahead  # of steps drawn together, so that it is always the same ones
+    coming = begin(step - skipped)
+    for first in itertools.count(step - skipped + ahead, ahead):
         x0, x1, keys, places = coming
         if match:
             coming = begin(first)  # so that the host pairs the next batches during these
             x1 = mx.take_along_axis(x1, places()[..., None], axis=1)
-        yield from zip(x0, x1, keys, strict=True)
+        yield from itertools.islice(zip(x0, x1, keys, strict=True), skipped, None)
+        skipped = 0
         if not match:
             coming = begin(first)
 
@@ -254,49 +284,3 @@ def _deferred_interrupt():
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def save_checkpoint(path, model: nn.Module, config: dict):
-    """Write a network and its configuration to one safetensors file.
-
-    The file appears whole or not at all: it is written beside its place and then renamed.
-
-    Args:
-        path: where to; folders are made.
-        model: its weights are saved.
-        config: everything needed to make it again, as JSON can hold it; see `models.build`.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.safetensors")
-    metadata = {"format": FORMAT, "version": VERSION, "config": json.dumps(config)}
-    try:
-        mx.save_safetensors(str(part), dict(tree_flatten(model.parameters())), metadata)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def load_checkpoint(path) -> tuple[nn.Module, dict]:
-    """The network and the configuration that `save_checkpoint` wrote.
-
-    Raises:
-        CheckpointError: for a file that is missing, damaged, newer, or something else.
-    """
-    try:
-        arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this program")
-    if metadata.get("version") != VERSION:
-        raise CheckpointError(
-            f"{path} has version {metadata.get('version')}; this program reads {VERSION}"
-        )
-    try:
-        config = json.loads(metadata["config"])
-        model = build(config)
-        model.load_weights(list(arrays.items()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from None
-    return model, config

@@ -1,24 +1,30 @@
+import json
 import math
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.image
+import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import couplings
+import runs
 from cfm import METHODS
+from checkpoints import load_checkpoint, load_training
 from couplings import COUPLINGS
 from datasets import DATASETS
+from likelihood import log_prob
 from main import main
 from odeint import StepBudgetError
 from solver import SOLVERS
-from training import load_checkpoint
 
 QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
 CNF = ("--method", "cnf", "--steps", "3", "--train-ode-steps", "2")
@@ -175,7 +181,7 @@ def test_density(run, target):
         (["ot", "--out", "a.jpeg"], ["--out", "a.jpeg"]),
         (["moons"], ["the source has no log-density"]),
         (["4d", "--out", "a.png"], ["--out", "4 dimensions"]),
-        (["lost"], ["CHECKPOINT", "'lost.csv' cannot be read"]),
+        (["lost"], ["lost.csv is not there any more"]),
     ],
 )
 def test_density_of_what_has_none(run, arguments, words):
@@ -323,7 +329,7 @@ def test_bad_input(run, arguments, words):
 
 
 def test_a_device_that_is_not_there(run, monkeypatch):
-    monkeypatch.setattr("main.mx.is_available", lambda device: False)
+    monkeypatch.setattr("arguments.mx.is_available", lambda device: False)
     result = run("--device", "gpu")
     assert result.exit_code == 2
     assert "'gpu' is not there; use cpu or auto" in result.output
@@ -349,10 +355,10 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
     def fail(*args, **kwargs):
         raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
 
-    monkeypatch.setattr("runs.odeint", fail)
+    monkeypatch.setattr("evaluation.odeint", fail)
     result = run()
     assert result.exit_code == 1
-    assert "Error: dopri5 failed: 10 steps did not reach t = 1" in result.output
+    assert "Error: Following the flow failed: 10 steps did not reach t = 1" in result.output
     assert "Traceback" not in result.output
     assert len(list(Path("runs").iterdir())) == 1
 
@@ -402,3 +408,163 @@ def test_options_of_the_design_are_there():
     )
     names = {option for param in main.params for option in param.opts}
     assert {f"--{name}" for name in expected.split()} <= names
+
+
+def _interrupted_at(monkeypatch, step: int):
+    """Ctrl-C when training has come so far."""
+
+    @contextmanager
+    def pressing(steps):
+        yield lambda history: history.steps >= step and os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("runs.LOOK_EVERY", 10)
+    monkeypatch.setattr("main.training_progress", pressing)
+
+
+def test_resume_ends_where_the_whole_run_does(run, monkeypatch):
+    arguments = ["--method", "ot", "--seed", "5"]
+    assert run(*arguments).exit_code == 0
+    (whole,) = Path("runs").iterdir()
+    expected = whole.read_bytes()
+    whole.unlink()
+    with monkeypatch.context() as patched:
+        _interrupted_at(patched, 10)
+        assert "10 steps of 30: stopped by Ctrl-C" in run(*arguments).output
+    (part,) = Path("runs").iterdir()
+    assert part.stem == f"{whole.stem}_step10"
+    again = CliRunner().invoke(main, ["--resume", str(part), "--solver", "rk4", "--samples", "32"])
+    assert again.exit_code == 0, again.output
+    assert "30 steps, resumed after 10" in again.output and "with rk4" in again.output
+    assert part.exists() and whole.exists()
+    ours, theirs = (safetensors(content)[1] for content in (whole.read_bytes(), expected))
+    assert ours == theirs
+    done = CliRunner().invoke(main, ["--resume", str(whole)])
+    assert done.exit_code == 0 and "30 steps, resumed after 30" in done.output
+
+
+def safetensors(content: bytes):
+    """The header of a file, and name → bytes of all arrays but the history's."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    arrays = {
+        name: content[8 + size + about["data_offsets"][0] : 8 + size + about["data_offsets"][1]]
+        for name, about in header.items()
+        if name != "__metadata__" and not name.startswith("losses")
+    }
+    return header, arrays
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lr", "0.1"], ["--lr", "0.1", "0.005"]),
+        (["--method", "vp"], ["--method", "vp", "cfm"]),
+        (["--width", "9"], ["--width", "9", "8"]),
+        (["--steps", "40"], ["--steps", "40", "30"]),
+    ],
+)
+def test_resumed_training_goes_on_as_it_began(run, arguments, words):
+    run()
+    (path,) = Path("runs").iterdir()
+    result = CliRunner().invoke(main, ["--resume", str(path), *arguments])
+    assert result.exit_code == 2, result.output
+    for word in words:
+        assert word in result.output
+    same = CliRunner().invoke(main, ["--resume", str(path), "--width", "8", "--lr", "0.005"])
+    assert same.exit_code == 0, same.output
+
+
+def test_nothing_to_resume(run):
+    for content, word in ((b"weights", "cannot be read"), (None, "cannot be read")):
+        if content:
+            Path("x.safetensors").write_bytes(content)
+        result = run("--resume", "x.safetensors" if content else "y.safetensors")
+        assert result.exit_code == 2
+        assert word in result.output and "--resume" in result.output
+
+
+def test_saving_on_the_way_leaves_one_file(run, monkeypatch):
+    kept = []
+    keep = runs.keep
+    monkeypatch.setattr("runs.keep", lambda *a: kept.append(keep(*a)) or kept[-1])
+    result = run("--save-every", "8")
+    assert result.exit_code == 0, result.output
+    steps = [load_checkpoint(kept[-1])[1]["trained_steps"]]
+    assert [path.stem.rpartition("_step")[2] for path in kept[:-1]] == ["8", "16", "24"]
+    assert steps == [30] and list(Path("runs").iterdir()) == [kept[-1]]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_whole_files(tmp_path):
+    arguments = ["--steps", "100000", "--save-every", "5", "--samples", "32", "--width", "256"]
+    for wait in np.random.default_rng(0).uniform(3, 6, size=6):
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        kept = [path for path in (tmp_path / "runs").glob("*") if not path.name.startswith(".")]
+        assert kept
+        for path in kept:
+            step = int(path.stem.rpartition("_step")[2])
+            assert load_training(path)[2].step == step
+
+
+def test_sample(run):
+    run("--source", "normal", "--seed", "3")
+    (path,) = Path("runs").iterdir()
+    ours = CliRunner()
+    done = ours.invoke(main, ["sample", str(path), "-n", "500", "--out", "a.npy"])
+    assert done.exit_code == 0, done.output
+    rows = np.load("a.npy")
+    assert rows.shape == (500, 2)
+    how = ["sample", str(path), "-n", "500", "--log-prob", "--rtol", "1e-6", "--atol", "1e-6"]
+    assert ours.invoke(main, [*how, "--out", "b.csv"]).exit_code == 0
+    assert Path("b.csv").read_text().splitlines()[0] == "x1,x2,log_prob"
+    with_density = np.loadtxt("b.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(with_density[:, :2], rows, atol=1e-3)
+    loaded, model = runs.load(path)
+    again = log_prob(model, mx.array(with_density[:, :2], mx.float32), loaded.source.log_prob)
+    np.testing.assert_allclose(with_density[:, 2], np.array(again), atol=1e-3)
+    assert ours.invoke(main, ["sample", str(path), "-n", "9", "--seed", "4"]).exit_code == 0
+    other = np.load(Path("runs", f"{path.stem}_samples.npy"))
+    assert not np.isclose(other, rows[:9]).any()
+
+
+def test_samples_of_users_points_are_in_their_units(run):
+    """Also when the file is gone; and the density is that per unit of the file."""
+    points = np.random.default_rng(0).normal([100, -5], [20, 0.1], size=(400, 2))
+    np.savetxt("points.csv", points, delimiter=",")
+    run("--target", "points.csv", "--steps", "400", "--width", "32")
+    Path("points.csv").unlink()
+    (path,) = Path("runs").iterdir()
+    done = CliRunner().invoke(main, ["sample", str(path), "-n", "2000", "--log-prob"])
+    assert done.exit_code == 0, done.output
+    rows = np.load(Path("runs", f"{path.stem}_samples.npy"))
+    assert np.all(np.abs(rows[:, :2].mean(axis=0) - [100, -5]) < [5, 0.03])
+    np.testing.assert_allclose(rows[:, :2].std(axis=0), [20, 0.1], rtol=0.2)
+    entropy = np.log(2 * np.pi * np.e) + np.log(20 * 0.1)
+    assert -rows[:, 2].mean() == pytest.approx(entropy, abs=0.2)
+    lost = CliRunner().invoke(main, ["evaluate", str(path)])
+    assert lost.exit_code == 2 and "points.csv is not there any more" in lost.output
+
+
+def test_evaluate(run):
+    run("--source", "normal", "--target", "annulus", "--steps", "300")
+    (path,) = Path("runs").iterdir()
+    done = CliRunner().invoke(main, ["evaluate", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    assert numbers["nll"] >= numbers["entropy"] == pytest.approx(np.log(2 * np.pi) + 0.9, abs=0.05)
+    assert numbers["kl_divergence"] == pytest.approx(numbers["nll"] - numbers["entropy"])
+    assert numbers["solver"] == "dopri5" and numbers["nfe"] > 20
+    other = ["evaluate", str(path), "--json", "--solver", "rk4", "--ode-steps", "3"]
+    coarse = json.loads(CliRunner().invoke(main, other).stdout)
+    assert (coarse["nfe"], coarse["solver"]) == (12, "rk4")
+    assert coarse["nll"] == numbers["nll"]  # the flow's own, whatever solver
+    in_words = CliRunner().invoke(main, ["evaluate", str(path)]).stdout
+    assert all(name in in_words for name in numbers)

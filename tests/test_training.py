@@ -14,10 +14,7 @@ from models import MLP
 from training import (
     LOOK_EVERY,
     SCHEDULES,
-    CheckpointError,
     NonFiniteLossError,
-    load_checkpoint,
-    save_checkpoint,
     train,
 )
 
@@ -125,7 +122,7 @@ def test_history():
         on_look=lambda history: looks.append(history.steps),
     )
     assert history.steps == steps
-    assert looks == [step for step, _ in history.losses] == [1, LOOK_EVERY + 1, steps - 6, steps]
+    assert looks == [step for step, _ in history.losses] == [1, LOOK_EVERY, 2 * LOOK_EVERY, steps]
     assert not history.interrupted
     assert history.steps_per_second > 0
 
@@ -261,8 +258,9 @@ def test_non_finite_loss_keeps_the_last_good_weights():
 
     with pytest.raises(NonFiniteLossError, match="smaller --lr") as caught:
         train(model, Recorder(loss), NORMAL, NORMAL, steps=10_000, lr=1e-3, average=0.5)
-    # at 1e-3 a step the limit is passed near step 250; the look before it was at step 201
-    assert caught.value.history.steps == 2 * LOOK_EVERY + 1
+    # at 1e-3 a step the limit is passed near step 250; the look before it was at step 200
+    assert caught.value.history.steps == 2 * LOOK_EVERY
+    assert caught.value.history.state is None
     assert all(np.isfinite(leaf).all() for leaf in weights(model).values())
     assert model.layers[-1].bias[0].item() == pytest.approx(begin + 0.2, abs=0.01)
 
@@ -291,75 +289,3 @@ def test_interrupt_keeps_what_was_learned():
     assert LOOK_EVERY < history.steps < 5 * LOOK_EVERY
     assert not same(model, before)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-CONFIG = {
-    "network": "mlp",
-    "model": {"dim": 2, "width": 8, "depth": 2, "activation": "tanh"},
-    "note": "σ = 0.1",
-}
-
-
-def test_checkpoint_round_trip(tmp_path):
-    model = MLP(**CONFIG["model"])
-    path = tmp_path / "deep" / "run.safetensors"
-    save_checkpoint(path, model, CONFIG)
-    loaded, config = load_checkpoint(path)
-    assert config == CONFIG
-    assert same(model, loaded)
-    x = mx.random.normal((5, 2))
-    assert mx.array_equal(model(mx.array(0.3), x), loaded(mx.array(0.3), x))
-    assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
-
-
-def test_checkpoint_is_replaced_whole(tmp_path, monkeypatch):
-    path = tmp_path / "run.safetensors"
-    save_checkpoint(path, small(1), {"network": "mlp", "model": {}})
-    before = path.read_bytes()
-
-    def fail(*args):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(mx, "save_safetensors", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(path, small(2), {"network": "mlp", "model": {}})
-    assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def _write(path, arrays, **metadata):
-    mx.save_safetensors(str(path), arrays, {name: str(value) for name, value in metadata.items()})
-
-
-GOOD = {"format": "flow-matching-checkpoint", "version": "1"}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "complaint"),
-    [
-        (lambda path: None, "cannot be read"),
-        (lambda path: path.write_text("weights"), "cannot be read"),
-        (lambda path: _write(path, {"a": mx.ones(3)}), "not a checkpoint of this program"),
-        (lambda path: _write(path, {}, **{**GOOD, "version": "9"}), "version 9"),
-        (lambda path: _write(path, {}, **GOOD), "damaged"),
-        (lambda path: _write(path, {}, **GOOD, config="{"), "damaged"),
-        (lambda path: _write(path, {}, **GOOD, config='{"network": "x", "model": {}}'), "damaged"),
-        (
-            lambda path: _write(path, {}, **GOOD, config='{"network": "mlp", "model": {}}'),
-            "damaged",
-        ),
-    ],
-)
-def test_what_is_no_checkpoint(tmp_path, spoil, complaint):
-    path = tmp_path / "x.safetensors"
-    spoil(path)
-    with pytest.raises(CheckpointError, match=complaint):
-        load_checkpoint(path)
-
-
-def test_a_truncated_checkpoint(tmp_path):
-    path = tmp_path / "x.safetensors"
-    save_checkpoint(path, small(), {"network": "mlp", "model": {}})
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_checkpoint(path)

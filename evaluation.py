@@ -1,0 +1,299 @@
+"""What a run's flow does with fresh samples, and how good that is.
+
+Every number is in the units of the target; which runs there are, and where their networks come
+from, is the business of `settings.py` and `runs.py`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+
+from datasets import Points
+from exact import nearly_exact_velocity
+from likelihood import EXACT_DIMENSIONS, log_prob, sample_with_log_prob
+from metrics import (
+    Fit,
+    FlowDistances,
+    energy_and_displacement,
+    flow_distances,
+    flow_fit,
+    mean_and_error,
+    w2_squared,
+)
+from odeint import Solution, odeint
+from randomness import EVALUATION, evaluation_keys, step_key
+from settings import CNF, Run
+from solver import SOLVERS
+
+FRAMES = 101  # times at which paths are reported
+FIGURE_POINTS = 200_000  # of the target, for its density
+GRID = 160  # cells a side of a density
+GRID_PART = 8_192  # points of it in one solve
+TOLERANCE = 1e-5  # of densities, at most
+W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
+W2_DRAWS = 3
+FIT_PAIRS = 4096  # for the excess loss
+WORK_POINTS = 512
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a flow made of fresh source samples, and how good it is.
+
+    Attributes:
+        solution: the flow of the samples, in the units the network sees.
+        paths: (FRAMES, N, D), the same in the target's units.
+        seconds: wall time of the solve.
+        distances: from the target, in its units.
+    """
+
+    solution: Solution
+    paths: np.ndarray
+    seconds: float
+    distances: FlowDistances
+
+
+def paths(run: Run, field) -> np.ndarray:
+    """(FRAMES, N, D): the ways of fresh source samples, in the target's units."""
+    x0 = run.source.sample(run.config["samples"], evaluation_keys(run.config["seed"])[0])
+    return run.target.restore(odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving).x)
+
+
+def generate(run: Run, field) -> Generated:
+    """Carry fresh source samples to the target and measure how well they fit there."""
+    paths_key, distance_key, _, _ = evaluation_keys(run.config["seed"])
+    solve, count = partial(odeint, field, **run.solving), run.config["samples"]
+    began = time.perf_counter()
+    solution = solve(run.source.sample(count, paths_key), np.linspace(0, 1, FRAMES))
+    mx.eval(solution.x)
+    seconds = time.perf_counter() - began
+    distances = flow_distances(
+        lambda x0: run.target.restore(solve(x0, [0.0, 1.0], dense=False).x[-1]),
+        run.source,
+        run.target,
+        min(count, W2_POINTS),
+        mx.random.split(distance_key, W2_DRAWS),
+    )
+    paths = run.target.restore(solution.x)
+    return Generated(solution, paths, seconds, distances)
+
+
+def fit(run: Run, field) -> Fit | None:
+    """How near the field is to the exact one, where that is known and is not the field itself."""
+    cloud_key, pairs_key = mx.random.split(evaluation_keys(run.config["seed"])[2])
+    if run.method.name == CNF or run.is_exact:
+        return None
+    best = nearly_exact_velocity(run.method, run.source, run.target, cloud_key)
+    if best is None:
+        return None
+    target = run.target.standardized()
+    return flow_fit(field, best, run.method, run.source, target, FIT_PAIRS, pairs_key)
+
+
+@dataclass(frozen=True)
+class PathShape:
+    """How costly and how straight a flow's paths are.
+
+    Attributes:
+        energy: ∫ E‖v‖² dt, a squared distance in the target's units.
+        normalized_energy: |energy − W2²| / W2², with W2² between source and target; 0 for optimal
+            transport (Tong et al. 2024, section 4.1).
+        straightness: ∫ E‖(x1 − x0) − v‖² dt; 0 for straight paths at constant speed (Liu et al.
+            2023, eq. 7).
+    """
+
+    energy: float
+    normalized_energy: float
+    straightness: float
+
+
+def path_shape(run: Run, field) -> PathShape:
+    """Measure the paths of fresh source samples."""
+    x0_key, x1_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 1))
+    count = min(run.config["samples"], W2_POINTS)
+    x0, x1 = run.source.sample(count, x0_key), run.target.sample(count, x1_key)
+    scale = mx.array(run.target.scale, mx.float32) if isinstance(run.target, Points) else 1.0
+    energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
+    least = w2_squared(run.target.restore(x0), x1)
+    return PathShape(energy, abs(energy - least) / least, energy - displacement)
+
+
+def sample_in_parts(
+    run: Run, model, count: int, part: int, log_prob: bool = False
+) -> Iterator[np.ndarray]:
+    """`count` generated points in the target's units, at most `part` at a time, (n, D) float64.
+
+    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats.
+    """
+    starts = range(0, count, part)
+    keys = mx.random.split(step_key(run.config["seed"], EVALUATION - 3), len(starts))
+    for start, key in zip(starts, keys, strict=True):
+        x0 = run.source.sample(min(part, count - start), key)
+        if not log_prob:
+            yield run.target.restore(
+                odeint(model, x0, [0.0, 1.0], dense=False, **run.solving).x[-1]
+            )
+            continue
+        x1, found = sample_with_log_prob(model, x0, run.source.log_prob, **run.solving)
+        x1 = run.target.restore(x1)
+        found = np.array(found, np.float64) - run.target.standardize(x1)[1]
+        yield np.concatenate([x1, found[:, None]], axis=1)
+
+
+def log_density(run: Run, model, x, **how) -> np.ndarray:
+    """The flow's log-density (N,) at points x (N, D) of the target's units, in nats.
+
+    By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
+    make a flow look more likely than the target allows.
+    """
+    z, scale = run.target.standardize(x)
+    tolerances = {name: min(run.config[name], TOLERANCE) for name in ("rtol", "atol")}
+    found = log_prob(model, z, run.source.log_prob, **tolerances, **how)
+    return np.array(found, np.float64) - scale
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """How likely a flow makes fresh samples of its target, in nats.
+
+    Attributes:
+        nll, nll_error: mean of −log q over the samples, and its standard error.
+        entropy: mean of −log p over the same samples; None where p is not known.
+        gap, gap_error: mean of log p − log q, an estimate of the Kullback–Leibler divergence.
+    """
+
+    nll: float
+    nll_error: float
+    entropy: float | None = None
+    gap: float | None = None
+    gap_error: float | None = None
+
+
+def likelihood_of_target(run: Run, model, count: int, **how) -> Fitness:
+    """Measure the flow by `count` fresh samples of the target."""
+    x = run.target.sample(count, evaluation_keys(run.config["seed"])[1])
+    log_q = log_density(run, model, x, **how)
+    nll = mean_and_error(-log_q)
+    if run.target.log_prob is None:
+        return Fitness(*nll)
+    log_p = np.array(run.target.log_prob(x), np.float64)
+    return Fitness(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
+
+
+def velocity_in_units(run: Run, field) -> Callable:
+    """The field as a function of numpy arrays, velocity(t, x), in the target's units."""
+    scale = run.target.scale if isinstance(run.target, Points) else 1.0
+
+    def velocity(t: float, x) -> np.ndarray:
+        return np.array(field(mx.array(t, mx.float32), run.target.standardize(x)[0])) * scale
+
+    return velocity
+
+
+def law_of_training(run: Run, times, count: int) -> np.ndarray:
+    """What the network was shown at some times: (T, N, D) samples of xt."""
+    x0_key, x1_key, noise_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 2), 3)
+    x0 = run.source.sample(count, x0_key)
+    x1 = run.target.standardized().sample(count, x1_key)
+    x0, x1 = run.method.couple(x0, x1, x1_key)
+    noise = mx.random.normal(x0.shape, key=noise_key)
+    shown = [run.method.sample(t, x0, x1, noise)[0] for t in times]
+    return np.stack([run.target.restore(xt) for xt in shown])
+
+
+def work_precision(run: Run, field) -> dict[str, list[tuple[int, float]]]:
+    """Solver → (NFE, error) over growing work, for this field.
+
+    The error is the root mean squared distance, in the target's units, from dopri8 to 1e-7.
+    """
+    x0 = run.source.sample(WORK_POINTS, evaluation_keys(run.config["seed"])[0])
+
+    def solve(**how):
+        solution = odeint(field, x0, [0.0, 1.0], dense=False, max_steps=100_000, **how)
+        return solution.nfe, run.target.restore(solution.x[-1])
+
+    _, exact = solve(solver="dopri8", rtol=1e-7, atol=1e-7)
+    curves = {}
+    for name, tableau in SOLVERS.items():
+        if tableau.adaptive:
+            efforts = [{"rtol": 10.0**-k, "atol": 10.0**-k} for k in range(1, 7)]
+        else:
+            efforts = [{"steps": nfe // tableau.stages} for nfe in (8, 16, 32, 64, 128, 256)]
+        ends = [solve(solver=name, **effort) for effort in efforts]
+        distances = [np.sqrt(np.mean(np.sum((end - exact) ** 2, axis=1))) for _, end in ends]
+        curves[name] = [(nfe, float(d)) for (nfe, _), d in zip(ends, distances, strict=True)]
+    return curves
+
+
+def evaluate(run: Run, model) -> dict:
+    """All numbers of a run, None where one is not defined: `of_solver` and `of_network`."""
+    return of_solver(run, model, generate(run, model)) | of_network(run, model)
+
+
+def of_solver(run: Run, field, generated: Generated) -> dict:
+    """The numbers that depend on how the flow is followed."""
+    solution, distances, shape = generated.solution, generated.distances, path_shape(run, field)
+    return {
+        "samples": run.config["samples"],
+        "solver": run.solving["solver"],
+        "ode_steps": run.solving["steps"],
+        "rtol": run.config["rtol"],
+        "atol": run.config["atol"],
+        "nfe": solution.nfe,
+        "accepted": solution.accepted,
+        "rejected": solution.rejected,
+        "sampling_seconds": generated.seconds,
+        "w2_squared": distances.to_target,
+        "w2_squared_error": distances.error,
+        "w2_squared_of_true_samples": distances.best,
+        "path_energy": shape.energy,
+        "normalized_path_energy": shape.normalized_energy,
+        "straightness": shape.straightness,
+    }
+
+
+def of_network(run: Run, field) -> dict:
+    """The numbers that are the field's own: excess loss and likelihood."""
+    found = fit(run, field)
+    fitness = None
+    if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS:
+        fitness = likelihood_of_target(run, field, W2_POINTS)
+    return {
+        "least_loss": found and found.floor,
+        "excess_loss": found and found.excess,
+        "excess_loss_error": found and found.excess_error,
+        "velocity_error": found and found.relative_error,
+        "nll": fitness and fitness.nll,
+        "nll_error": fitness and fitness.nll_error,
+        "entropy": fitness and fitness.entropy,
+        "kl_divergence": fitness and fitness.gap,
+        "kl_divergence_error": fitness and fitness.gap_error,
+    }
+
+
+def densities(run: Run, model, **how):
+    """The flow's density on a grid around the target, and the target's, or a sample of it.
+
+    Returns:
+        (box, learned, true): box as (x0, x1, y0, y1), or (x0, x1) in one dimension; learned on
+        the middles of `GRID` cells a side, rows along y; true likewise, or (M, D) samples.
+    """
+    sample = np.array(run.target.sample(FIGURE_POINTS, evaluation_keys(run.config["seed"])[1]))
+    low, high = np.quantile(sample, [0.001, 0.999], axis=0)
+    sides = high - low
+    if np.max(sides) <= 5 * np.min(sides):
+        sides = np.max(sides)  # a square, unless the scales are very different
+    low, high = (low + high - 1.4 * sides) / 2, (low + high + 1.4 * sides) / 2
+    middles = [a + (b - a) * (np.arange(GRID) + 0.5) / GRID for a, b in zip(low, high, strict=True)]
+    grid = np.stack(np.meshgrid(*middles), axis=-1).reshape(-1, run.target.dim)
+    parts = np.array_split(grid, max(1, len(grid) // GRID_PART))
+    learned = np.exp(np.concatenate([log_density(run, model, part, **how) for part in parts]))
+    shape, box = (GRID,) * run.target.dim, tuple(np.stack([low, high], axis=1).ravel())
+    if run.target.log_prob is None:
+        return box, learned.reshape(shape), sample
+    true = np.exp(np.array(run.target.log_prob(mx.array(grid, mx.float32))))
+    return box, learned.reshape(shape), true.reshape(shape)
