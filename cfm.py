@@ -67,8 +67,12 @@ def shrinking(sigma: float) -> Schedule:
 
 def trigonometric(sigma: float) -> Schedule:
     """A quarter circle, α² + β² = 1: variance is kept (Albergo & Vanden-Eijnden 2023)."""
-    quarter = math.pi / 2
-    return Schedule(lambda t: mx.sin(quarter * t), lambda t: mx.cos(quarter * t), constant(sigma))
+    return Schedule(_quarter_wave, lambda t: _quarter_wave(1 - t), constant(sigma))
+
+
+def _quarter_wave(t):
+    """sin(πt/2), which is 0 at t = 0 to the last digit, as a cosine is not where it vanishes."""
+    return mx.sin(math.pi / 2 * t)
 
 
 def bridge(sigma: float) -> Schedule:
@@ -94,10 +98,9 @@ def polynomial(sigma: float, power: float = 2.0) -> Schedule:
 
 def raised_cosine(sigma: float) -> Schedule:
     """Straight lines that start and end at rest: α = (1 − cos πt)/2 = sin²(πt/2)."""
-    quarter = math.pi / 2
     return Schedule(
-        lambda t: mx.square(mx.sin(quarter * t)),
-        lambda t: mx.square(mx.cos(quarter * t)),
+        lambda t: mx.square(_quarter_wave(t)),
+        lambda t: mx.square(_quarter_wave(1 - t)),
         constant(sigma),
     )
 

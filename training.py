@@ -126,22 +126,13 @@ def train(
         raise ValueError(f"steps must be 1 or more, not {steps}")
     if getattr(method, "normal_source", False) and not getattr(source, "standard_normal", True):
         raise ValueError(f"{method.name} needs the source N(0, I), not {source.name}")
-    optimizer = _optimizer(SCHEDULES[schedule](lr, steps), weight_decay)
-    optimizer.init(model.trainable_parameters())
-    averaged = tree_map(mx.array, model.trainable_parameters())
+    learner = _Learner(model, _optimizer(SCHEDULES[schedule](lr, steps), weight_decay), state)
     history = History()
     if state:
-        model.update(state.weights)
-        optimizer.state, averaged = tree_map(mx.array, (state.optimizer, state.averaged))
         history = History(state.step, state.step, state.seconds, [*state.losses])
-    step = _update(model, optimizer, averaged, average, method)
+    step = _update(learner, average, method)
     batches = _batches(method, source, target, batch_size, seed, history.steps)
-
-    def now() -> TrainingState:
-        trees = tree_map(mx.array, (model.trainable_parameters(), averaged, optimizer.state))
-        return TrainingState(history.steps, *trees, [*history.losses], history.total_seconds)
-
-    good, began = tree_map(mx.array, averaged), time.perf_counter()
+    good, began = learner.average_now(), time.perf_counter()
     with _deferred_interrupt() as pressed:
         while history.steps < steps and not pressed:
             first, total = history.steps, mx.array(0.0)
@@ -150,12 +141,12 @@ def train(
             ends += [(first // every + 1) * every for every in (look_every, save_every) if every]
             for n in range(first, min(ends)):
                 total = total + step(*next(batches))
-                mx.async_eval(total, averaged)
+                mx.async_eval(total, learner.averaged)
                 history.steps = n + 1
                 if pressed:
                     break
             loss = total.item() / (history.steps - first)
-            if not (math.isfinite(loss) and _finite(model) and _finite(averaged)):
+            if not (math.isfinite(loss) and learner.is_finite()):
                 model.update(good)
                 failed, history.steps, history.state = history.steps, first, None
                 raise NonFiniteLossError(
@@ -163,19 +154,46 @@ def train(
                     "a smaller --lr may help",
                     history,
                 )
-            good = tree_map(mx.array, averaged)
+            good = learner.average_now()
             if fresh:
                 history.compile_seconds, began = time.perf_counter() - began, time.perf_counter()
             history.seconds = time.perf_counter() - began
             history.losses.append((history.steps, loss))
             on_look(history)
             if save_every and history.steps % save_every == 0:
-                history.state = now()
+                history.state = learner.state(history)
                 on_save(history)
     history.interrupted = history.steps < steps
-    history.state = now()
-    model.update(averaged)
+    history.state = learner.state(history)
+    model.update(learner.averaged)
     return history
+
+
+class _Learner:
+    """What training changes: a network, its optimizer, and the average of its weights."""
+
+    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, state: TrainingState | None):
+        self.model, self.optimizer = model, optimizer
+        if state:
+            model.update(state.weights)
+            optimizer.state, self.averaged = tree_map(mx.array, (state.optimizer, state.averaged))
+            return
+        optimizer.init(model.trainable_parameters())
+        self.averaged = tree_map(mx.array, model.trainable_parameters())
+
+    def average_now(self) -> dict:
+        """A copy of the average that no later step changes."""
+        return tree_map(mx.array, self.averaged)
+
+    def state(self, history: History) -> TrainingState:
+        """All that training needs to go on from here."""
+        trees = (self.model.trainable_parameters(), self.averaged, self.optimizer.state)
+        trees = tree_map(mx.array, trees)
+        return TrainingState(history.steps, *trees, [*history.losses], history.total_seconds)
+
+    def is_finite(self) -> bool:
+        leaves = [leaf for _, leaf in tree_flatten((self.model.parameters(), self.averaged))]
+        return mx.all(mx.stack([mx.all(mx.isfinite(leaf)) for leaf in leaves])).item()
 
 
 def _optimizer(rate, weight_decay: float) -> optim.Optimizer:
@@ -227,11 +245,12 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
             coming = begin(first)
 
 
-def _update(model, optimizer, averaged: dict, average: float, method) -> Callable:
-    """(x0, x1, key) → loss: an update of model, optimizer and averaged weights.
+def _update(learner: _Learner, average: float, method) -> Callable:
+    """(x0, x1, key) → loss: an update of all that the learner holds.
 
     Compiled, unless the method's loss waits for the host.
     """
+    model, optimizer, averaged = learner.model, learner.optimizer, learner.averaged
     compiled = getattr(method, "compiled", True)
     state = [model.state, optimizer.state, averaged]
     value_and_grad = nn.value_and_grad(model, method.pair_loss)
@@ -246,11 +265,6 @@ def _update(model, optimizer, averaged: dict, average: float, method) -> Callabl
         return loss
 
     return mx.compile(step, inputs=state, outputs=state) if compiled else step
-
-
-def _finite(tree) -> bool:
-    leaves = [leaf for _, leaf in tree_flatten(tree)]
-    return mx.all(mx.stack([mx.all(mx.isfinite(leaf)) for leaf in leaves])).item()
 
 
 @contextmanager

