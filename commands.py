@@ -266,6 +266,10 @@ def exact(method, source, target, points, sigma, seed, out):
     require_writable(out, "--out")
     source, target, made = DATASETS[source], DATASETS[target], METHODS[method](sigma)
     with usage_errors():
+        if made.normal_source and not source.standard_normal:
+            raise OptionError(
+                "source", f"'{source.name}' is not N(0, I), which '{method}' is defined for."
+            )
         chosen = np.array(target.sample(points, mx.random.key(seed)))
         exact_page(out, made, source, chosen, title=f"{made.title}: {source.name} to {target.name}")
     click.echo(f"page        {out}, {out.stat().st_size / 1e6:.1f} MB")
@@ -344,7 +348,7 @@ def _compared(planned: list[list[Run]], retrain: bool):
 
 
 def _save_comparison(cells, planned, out: Path, tables: list[Path]):
-    from plots import plot_comparison
+    from panels import plot_comparison
 
     table = comparison.markdown(cells)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -358,8 +362,9 @@ def _save_comparison(cells, planned, out: Path, tables: list[Path]):
         {(cell.run.method.name, cell.run.config["solver"]): cell.drawn for cell in drawn},
         rows=list({of[0].method.name: (of[0].method.name, of[0].title) for of in planned}.values()),
         columns=[run.config["solver"] for run in planned[0]],
-        target=np.array(first.target.sample(evaluation.FIGURE_POINTS, mx.random.key(0))),
+        targets=np.array(first.target.sample(evaluation.FIGURE_POINTS, mx.random.key(0))),
         title=f"{first.source.name} to {first.target.name}",
+        names=(first.source.name, first.target.name),
     )
     click.echo(table)
     click.echo("\n".join(f"saved       {path}" for path in (*tables, out)))

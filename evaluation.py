@@ -63,8 +63,11 @@ def paths(run: Run, field) -> np.ndarray:
     return run.target.restore(odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving).x)
 
 
-def generate(run: Run, field) -> Generated:
-    """Carry fresh source samples to the target and measure how well they fit there."""
+def generate(run: Run, field, best: float | None = None) -> Generated:
+    """Carry fresh source samples to the target and measure how well they fit there.
+
+    `best` is the distance of two true samples, if another run to the same target has found it.
+    """
     paths_key, distance_key, _, _ = evaluation_keys(run.config["seed"])
     solve, count = partial(odeint, field, **run.solving), run.config["samples"]
     began = time.perf_counter()
@@ -77,6 +80,7 @@ def generate(run: Run, field) -> Generated:
         run.target,
         min(count, W2_POINTS),
         mx.random.split(distance_key, W2_DRAWS),
+        best,
     )
     paths = run.target.restore(solution.x)
     return Generated(solution, paths, seconds, distances)
@@ -103,23 +107,29 @@ class PathShape:
         normalized_energy: |energy − W2²| / W2², with W2² between source and target; 0 for optimal
             transport (Tong et al. 2024, section 4.1).
         straightness: ∫ E‖(x1 − x0) − v‖² dt; 0 for straight paths at constant speed (Liu et al.
-            2023, eq. 7).
+            2023).
+        least: that W2², the least energy that any flow can have.
     """
 
     energy: float
     normalized_energy: float
     straightness: float
+    least: float
 
 
-def path_shape(run: Run, field) -> PathShape:
-    """Measure the paths of fresh source samples."""
+def path_shape(run: Run, field, least: float | None = None) -> PathShape:
+    """Measure the paths of fresh source samples.
+
+    `least` is W2² between source and target, if another run between them has found it.
+    """
     x0_key, x1_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 1))
     count = min(run.config["samples"], W2_POINTS)
-    x0, x1 = run.source.sample(count, x0_key), run.target.sample(count, x1_key)
+    x0 = run.source.sample(count, x0_key)
     scale = mx.array(run.target.scale, mx.float32) if isinstance(run.target, Points) else 1.0
     energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
-    least = w2_squared(run.target.restore(x0), x1)
-    return PathShape(energy, abs(energy - least) / least, energy - displacement)
+    if least is None:
+        least = w2_squared(run.target.restore(x0), run.target.sample(count, x1_key))
+    return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
 
 
 def sample_in_parts(
@@ -195,14 +205,17 @@ def velocity_in_units(run: Run, field) -> Callable:
 
 
 def law_of_training(run: Run, times, count: int) -> np.ndarray:
-    """What the network was shown at some times: (T, N, D) samples of xt."""
-    x0_key, x1_key, noise_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 2), 3)
-    x0 = run.source.sample(count, x0_key)
-    x1 = run.target.standardized().sample(count, x1_key)
-    x0, x1 = run.method.couple(x0, x1, x1_key)
-    noise = mx.random.normal(x0.shape, key=noise_key)
-    shown = [run.method.sample(t, x0, x1, noise)[0] for t in times]
-    return np.stack([run.target.restore(xt) for xt in shown])
+    """What the network was shown at some times: (T, N, D) samples of xt, paired as in training."""
+    batch = run.config["batch_size"]
+    parts, target = [], run.target.standardized()
+    for key in mx.random.split(step_key(run.config["seed"], EVALUATION - 2), -(-count // batch)):
+        x0_key, x1_key, pair_key, noise_key = mx.random.split(key, 4)
+        x0, x1 = run.source.sample(batch, x0_key), target.sample(batch, x1_key)
+        x0, x1 = run.method.couple(x0, x1, pair_key)
+        noise = mx.random.normal(x0.shape, key=noise_key)
+        parts.append([run.method.sample(t, x0, x1, noise)[0] for t in times])
+    shown = [np.concatenate([np.array(xt) for xt in at]) for at in zip(*parts, strict=True)]
+    return run.target.restore(np.stack(shown))
 
 
 def work_precision(run: Run, field) -> dict[str, list[tuple[int, float]]]:
@@ -234,9 +247,10 @@ def evaluate(run: Run, model) -> dict:
     return of_solver(run, model, generate(run, model)) | of_network(run, model)
 
 
-def of_solver(run: Run, field, generated: Generated) -> dict:
-    """The numbers that depend on how the flow is followed."""
-    solution, distances, shape = generated.solution, generated.distances, path_shape(run, field)
+def of_solver(run: Run, field, generated: Generated, least: float | None = None) -> dict:
+    """The numbers that depend on how the flow is followed; `least` see `path_shape`."""
+    solution, distances = generated.solution, generated.distances
+    shape = path_shape(run, field, least)
     return {
         "samples": run.config["samples"],
         "solver": run.solving["solver"],
@@ -251,6 +265,7 @@ def of_solver(run: Run, field, generated: Generated) -> dict:
         "w2_squared_error": distances.error,
         "w2_squared_of_true_samples": distances.best,
         "path_energy": shape.energy,
+        "least_path_energy": shape.least,
         "normalized_path_energy": shape.normalized_energy,
         "straightness": shape.straightness,
     }

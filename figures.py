@@ -1,7 +1,7 @@
 """Which figure shows what of a run: `FIGURES` is what --figure offers.
 
-Each entry gathers numbers from `evaluation.py` and hands them to `plots.py`, which draws, and
-which it is given, since matplotlib takes long to import.
+Each entry gathers numbers from `evaluation.py` and hands them to `plots.py` or `panels.py`, which
+draw, and which are imported only then, since matplotlib takes long to import.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from training import History
 
 TIMES = (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)  # of the figure `time`
 FIELD_TIMES = (0, 1 / 4, 1 / 2, 3 / 4, 1)
-TIME_POINTS = 2_048
+TIME_POINTS = 8_192
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,12 @@ class Subject:
         return self.generated.paths[[round(t * (FRAMES - 1)) for t in times]]
 
 
-def _trajectories(plots, out: Path, subject: Subject):
+def _trajectories(out: Path, subject: Subject):
+    from plots import plot_trajectories
+
     run, result = subject.run, subject.generated
     exact = ", exact field" if run.is_exact else ""
-    plots.plot_trajectories(
+    plot_trajectories(
         out,
         result.paths,
         subject.target,
@@ -83,35 +85,39 @@ def _trajectories(plots, out: Path, subject: Subject):
     )
 
 
-def _loss(plots, out: Path, subject: Subject):
-    plots.plot_loss(out, subject.history.losses, subject.fit, title=subject.flow)
+def _loss(out: Path, subject: Subject):
+    from plots import plot_loss
+
+    plot_loss(out, subject.history.losses, subject.fit, title=subject.flow)
 
 
-def _field(plots, out: Path, subject: Subject):
+def _field(out: Path, subject: Subject):
+    from panels import plot_field
+    from style import bounding_box, bounding_limits
+
     states = subject.states(FIELD_TIMES)
-    plots.plot_field(
+    around = bounding_box if states.shape[2] > 1 else bounding_limits
+    plot_field(
         out,
         velocity_in_units(subject.run, subject.field),
-        plots.bounding_box(*states) if states.shape[2] > 1 else _interval(states),
+        around(*states),
         title=subject.flow,
         times=FIELD_TIMES,
         points=states,
     )
 
 
-def _interval(states: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(states, [0.001, 0.999])
-    margin = 0.06 * (high - low)
-    return low - margin, high + margin
+def _density(out: Path, subject: Subject):
+    from plots import plot_density
+
+    plot_density(out, *densities(subject.run, subject.field), title=subject.flow)
 
 
-def _density(plots, out: Path, subject: Subject):
-    plots.plot_density(out, *densities(subject.run, subject.field), title=subject.flow)
+def _samples(out: Path, subject: Subject):
+    from panels import plot_samples
 
-
-def _samples(plots, out: Path, subject: Subject):
     paths = subject.generated.paths
-    plots.plot_samples(
+    plot_samples(
         out,
         source=paths[0],
         target=subject.target[: paths.shape[1]],
@@ -121,15 +127,19 @@ def _samples(plots, out: Path, subject: Subject):
     )
 
 
-def _time(plots, out: Path, subject: Subject):
+def _time(out: Path, subject: Subject):
+    from panels import plot_time
+
     rows = {"flow": subject.states(TIMES)}
     if subject.run.method.name != CNF:
-        rows = {"training": law_of_training(subject.run, TIMES, TIME_POINTS)} | rows
-    plots.plot_time(out, rows, TIMES, title=subject.flow, names=subject.names)
+        rows = {"in training": law_of_training(subject.run, TIMES, TIME_POINTS)} | rows
+    plot_time(out, rows, TIMES, title=subject.flow, names=subject.names)
 
 
-def _work_precision(plots, out: Path, subject: Subject):
-    plots.plot_work_precision(
+def _work_precision(out: Path, subject: Subject):
+    from plots import plot_work_precision
+
+    plot_work_precision(
         out,
         work_precision(subject.run, subject.field),
         title=subject.flow,
@@ -164,10 +174,3 @@ def require_drawable(run: Run, figures):
                 f"'density' needs a source with a log-density, which '{run.source.name}' has not. "
                 "Use --source normal.",
             )
-
-
-def draw(name: str, out: Path, subject: Subject):
-    """Draw one of `FIGURES` into a file."""
-    import plots
-
-    FIGURES[name](plots, out, subject)

@@ -16,7 +16,7 @@ from checkpoints import CheckpointError
 from commands import COMMANDS
 from couplings import SinkhornWarning
 from evaluation import Generated, fit, generate
-from figures import FIGURES, Subject, draw, require_drawable
+from figures import FIGURES, Subject, require_drawable
 from metrics import Fit
 from options import (
     FigurePath,
@@ -180,7 +180,7 @@ def _report(run: Run, result: Generated, found: Fit | None):
 def _draw(outs: dict[str, Path], run: Run, *found):
     subject = Subject(run, *found)
     for name, path in outs.items():
-        draw(name, path, subject)
+        FIGURES[name](path, subject)
         click.echo(f"figure      {path}")
 
 

@@ -1,70 +1,52 @@
-"""Figures, in one style.
+"""Figures, each a function of arrays that writes a file.
 
-Every figure is a function of arrays that writes a file; the suffix of its name (.png, .pdf or
-.svg) decides the format. Colours are those of Okabe & Ito (2008), told apart by colour-blind
-readers too. What is computed for a figure is computed elsewhere.
+The suffix of its name (.png, .pdf or .svg) decides the format. Figures of many panels on one
+scale are in `panels.py`, the look of all in `style.py`; what is computed for a figure is computed
+elsewhere.
 """
 
-from pathlib import Path
+from itertools import cycle
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.collections import LineCollection
+from style import (
+    CYCLE,
+    DENSITY,
+    DOTS,
+    GENERATED,
+    MARKERS,
+    PATHS,
+    SOURCE,
+    STYLE,
+    TARGET_FILL,
+    aspect,
+    bounding_box,
+    bounding_limits,
+    density_grid,
+    draw_paths,
+    is_square,
+    legend,
+    save,
+    say_first_two,
+)
 
-SOURCE, GENERATED, PATHS, TARGET = "#0072B2", "#D55E00", "#333333", "Greys"
-STYLE = {
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
-
-
-def density_grid(points: np.ndarray, box, cells: int = 200, bandwidth: float = 0.008):
-    """A kernel density estimate of points (N, 2) on a grid over box = (x0, x1, y0, y1).
-
-    Args:
-        bandwidth: standard deviation of the Gaussian kernel, as a fraction of the box.
-
-    Returns:
-        (cells, cells), rows along y, largest value 1.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    ranges = [box[2:], box[:2]]
-    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=cells, range=ranges)
-    density = gaussian_filter(counts, bandwidth * cells)
-    return density / density.max()
-
-
-def bounding_box(*clouds: np.ndarray, margin: float = 0.06):
-    """A box around nearly all points of all clouds, as (x0, x1, y0, y1).
-
-    Square, unless one side would be more than five times the other.
-    """
-    low = np.min([np.quantile(cloud[:, :2], 0.001, axis=0) for cloud in clouds], axis=0)
-    high = np.max([np.quantile(cloud[:, :2], 0.999, axis=0) for cloud in clouds], axis=0)
-    centre, sides = (low + high) / 2, high - low
-    if np.max(sides) <= 5 * np.min(sides):
-        sides = np.max(sides)
-    half = (0.5 + margin) * sides * np.ones(2)
-    return centre[0] - half[0], centre[0] + half[0], centre[1] - half[1], centre[1] + half[1]
-
-
-def is_square(box) -> bool:
-    """Whether the two axes of a box may share a scale: neither side is five times the other."""
-    sides = box[1] - box[0], box[3] - box[2]
-    return max(sides) <= 5 * min(sides)
+__all__ = [
+    "GENERATED",
+    "PATHS",
+    "SOURCE",
+    "STYLE",
+    "bounding_box",
+    "bounding_limits",
+    "density_grid",
+    "is_square",
+    "plot_density",
+    "plot_gallery",
+    "plot_loss",
+    "plot_trajectories",
+    "plot_work_precision",
+    "save",
+]
 
 
 def plot_trajectories(
@@ -81,65 +63,13 @@ def plot_trajectories(
         names: of source and target, for the legend.
         shown: how many of the paths are drawn; of the points, ten times as many.
     """
-    dim = paths.shape[2]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.2, 5.5), layout="constrained")
-        draw = _draw_over_time if dim == 1 else _draw_in_the_plane
-        draw(axes, paths[:, : 10 * shown], target, shown)
+        draw_paths(axes, paths[:, : 10 * shown], target, shown)
         axes.set_title(title)
-        if dim > 2:
-            axes.text(0.02, 0.02, f"the first two of {dim} dimensions", transform=axes.transAxes)
-        _legend(axes, names, min(shown, paths.shape[1]))
+        say_first_two(axes, paths.shape[2])
+        legend(figure, names, f"{min(shown, paths.shape[1])} paths")
         save(figure, out)
-
-
-DOTS = {"s": 3.5, "linewidths": 0, "alpha": 0.7}
-LINES = {"colors": PATHS, "linewidths": 0.4, "alpha": 0.4}
-
-
-def _draw_in_the_plane(axes, paths, target, shown):
-    source, generated = paths[[0, -1], :, :2]
-    drawn = paths[:, :shown, :2]
-    box = bounding_box(source, generated, target, drawn.reshape(-1, 2))
-    axes.imshow(
-        density_grid(target, box),
-        extent=box,
-        origin="lower",
-        cmap=TARGET,
-        vmax=2.2,
-        interpolation="bilinear",
-        aspect="equal" if is_square(box) else "auto",
-        zorder=0,
-    )
-    axes.add_collection(LineCollection(drawn.swapaxes(0, 1), **LINES))
-    axes.scatter(*source.T, color=SOURCE, **DOTS, zorder=3)
-    axes.scatter(*generated.T, color=GENERATED, **DOTS, zorder=4)
-    axes.set(xlim=box[:2], ylim=box[2:], xlabel="$x_1$", ylabel="$x_2$")
-
-
-def _draw_over_time(axes, paths, target, shown):
-    """One dimension: time to the right, and at its ends the two distributions on their sides."""
-    times = np.linspace(0, 1, len(paths))
-    drawn = paths[:, :shown, 0]
-    lines = [np.column_stack([times, path]) for path in drawn.T]
-    axes.add_collection(LineCollection(lines, **LINES))
-    low, high = np.quantile(np.concatenate([paths.ravel(), target.ravel()]), [0.001, 0.999])
-    edges = np.linspace(low - 0.06 * (high - low), high + 0.06 * (high - low), 80)
-    middles = (edges[1:] + edges[:-1]) / 2
-    for values, side, colour, fill in (
-        (paths[0], -1, SOURCE, False),
-        (target, 1, "#BDBDBD", True),
-        (paths[-1], 1, GENERATED, False),
-    ):
-        heights, _ = np.histogram(values, edges, density=True)
-        heights = 0.25 * side * heights / heights.max()
-        place = max(side, 0)
-        if fill:
-            axes.fill_betweenx(middles, place, place + heights, color=colour, lw=0, step="mid")
-        else:
-            axes.plot(place + heights, middles, color=colour, lw=1, drawstyle="steps-mid")
-    axes.set(xlim=(-0.3, 1.3), ylim=edges[[0, -1]], xlabel="$t$", ylabel="$x$")
-    axes.set_xticks([0, 0.5, 1])
 
 
 def plot_loss(out, losses, fit, title: str):
@@ -187,7 +117,7 @@ def plot_density(out, box, learned: np.ndarray, true: np.ndarray, title: str):
         if learned.ndim == 1:
             figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
             places = box[0] + (box[1] - box[0]) * (np.arange(cells) + 0.5) / cells
-            axes.fill_between(places, true, color="#BDBDBD", lw=0, label="target")
+            axes.fill_between(places, true, color=TARGET_FILL, lw=0, label="target")
             axes.plot(places, learned, color=GENERATED, lw=1.4, label="learned")
             axes.set(xlim=box, ylim=(0, None), xlabel="$x$", ylabel="density", title=title)
             axes.legend()
@@ -203,10 +133,10 @@ def plot_density(out, box, learned: np.ndarray, true: np.ndarray, title: str):
                     values,
                     extent=box,
                     origin="lower",
-                    cmap="magma",
+                    cmap=DENSITY,
                     vmin=0,
                     vmax=top,
-                    aspect="equal" if is_square(box) else "auto",
+                    aspect=aspect(box),
                 )
                 axes.set(title=name, xlabel="$x_1$")
             panels[0].set_ylabel("$x_2$")
@@ -226,29 +156,36 @@ def plot_gallery(out, samples: dict[str, np.ndarray], columns: int = 4):
             axes.set_visible(False)
         for axes, (name, points) in zip(panels.flat, samples.items(), strict=False):
             box = bounding_box(points)
-            axes.scatter(*points[:, :2].T, s=1.2, color=SOURCE, linewidths=0, alpha=0.6)
-            first = f" (2 of {points.shape[1]} dimensions)" if points.shape[1] > 2 else ""
-            axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=f"{name}{first}")
+            axes.scatter(*points[:, :2].T, s=1.2, color=SOURCE, rasterized=True, **DOTS)
+            axes.set(xlim=box[:2], ylim=box[2:], aspect="equal", title=name)
+            say_first_two(axes, points.shape[1])
             axes.tick_params(labelsize=6)
         save(figure, out)
 
 
-def _legend(axes, names, path_count):
-    """One row under the axes, with marks large enough to see."""
-    marks = [
-        plt.Line2D([], [], marker="o", ls="", ms=4, color=SOURCE, label=f"source: {names[0]}"),
-        plt.Line2D([], [], lw=1, color=PATHS, label=f"{path_count} paths"),
-        plt.Line2D([], [], marker="o", ls="", ms=4, color=GENERATED, label="generated"),
-        plt.Rectangle((0, 0), 1, 1, color="#BDBDBD", label=f"target: {names[1]}"),
-    ]
-    axes.figure.legend(
-        handles=marks, loc="outside lower center", ncols=4, handletextpad=0.4, columnspacing=1.2
-    )
+def plot_work_precision(out, curves: dict, title: str, adaptive=frozenset()):
+    """Error against work, a curve for each solver: solid where adaptive, dashed where fixed.
 
-
-def save(figure, out):
-    """Write a figure to a file, making its folder, and let it go."""
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
-    plt.close(figure)
+    Args:
+        curves: solver -> list of (NFE, error); errors of 0 have no place on the axes.
+        adaptive: names of the adaptive solvers.
+    """
+    looks = dict(zip(curves, zip(cycle(CYCLE), cycle(MARKERS), strict=False), strict=False))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.8, 3.8), layout="constrained")
+        groups = {"adaptive": [], "fixed steps": []}
+        for name, points in curves.items():
+            nfe, error = np.array(sorted(points), float).reshape(-1, 2).T
+            colour, marker = looks[name]
+            group, line = ("adaptive", "-") if name in adaptive else ("fixed steps", "--")
+            look = {"color": colour, "marker": marker, "ls": line, "lw": 1, "ms": 4}
+            groups[group] += axes.plot(nfe, np.where(error > 0, error, np.nan), **look, label=name)
+        axes.set(xscale="log", yscale="log", xlabel="NFE: evaluations of the velocity", title=title)
+        axes.set_ylabel("error: root mean squared distance\nfrom a reference solve")
+        axes.grid(which="major", color="#E5E5E5", lw=0.5)
+        heads = {group: plt.Line2D([], [], ls="", label=group) for group in groups}
+        marks = [
+            mark for group in groups if groups[group] for mark in (heads[group], *groups[group])
+        ]
+        figure.legend(handles=marks, loc="outside right center", handlelength=3)
+        save(figure, out)

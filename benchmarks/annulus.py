@@ -29,7 +29,7 @@ from cfm import METHODS
 from datasets import DATASETS
 from models import MLP
 from odeint import odeint
-from plots import GENERATED, PATHS, SOURCE, STYLE
+from style import GENERATED, PATHS, SOURCE, STYLE, save
 from training import train
 
 COUNT, SEEDS = 100_000, range(3)
@@ -102,7 +102,7 @@ def draw(radii: dict[str, np.ndarray]):
         axes.set(xlim=(1.6, 3.4), ylim=(0, 1.6), xlabel="radius", ylabel="density")
         axes.set_title("Radii of points generated for the annulus")
         axes.legend(loc="upper center", ncols=2)
-        figure.savefig(Path(__file__).parents[1] / "media" / "annulus_radius.png")
+        save(figure, Path(__file__).parents[1] / "media" / "annulus_radius.png")
 
 
 if __name__ == "__main__":

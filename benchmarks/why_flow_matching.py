@@ -29,7 +29,7 @@ from likelihood import MaximumLikelihood, log_prob
 from metrics import w2_squared
 from models import MLP
 from odeint import odeint
-from plots import GENERATED, SOURCE, STYLE
+from style import GENERATED, SOURCE, STYLE, save
 from training import train
 
 SOURCE_DATA, TARGET = DATASETS["normal"], DATASETS["checkerboard"]
@@ -95,7 +95,7 @@ def draw(curves: dict[str, list]):
         panels[1].set_ylabel("Kullback–Leibler divergence, nats")
         panels[1].legend()
         figure.suptitle("normal to checkerboard, one network", fontsize=10)
-        figure.savefig(Path(__file__).parents[1] / "media" / "why_flow_matching.png")
+        save(figure, Path(__file__).parents[1] / "media" / "why_flow_matching.png")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def draw(results, out):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from plots import STYLE, save
+    from style import STYLE, save
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(3, 5, figsize=(11, 6.6), layout="constrained")
