@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 import odeint
+from benchmarks.gallery import made
 from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS
+from main import main
 from solver import SOLVERS
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -51,3 +54,32 @@ def test_orders_and_costs_are_those_of_the_tableaus():
         name: (tableau.order, tableau.stages - tableau.fsal, tableau.adaptive)
         for name, tableau in SOLVERS.items()
     }
+
+
+def test_every_picture_is_light_and_has_its_command():
+    files = [file for file, _ in made()]
+    assert len(files) == len(set(files))
+    linked = re.findall(r"\]\((media/[^)]+)\)", README)
+    assert set(linked) == set(files)
+    for file in files:
+        size = (ROOT / file).stat().st_size
+        assert size < (300_000 if file.endswith(".png") else 3_000_000), file
+
+
+@pytest.mark.parametrize(("file", "command"), [pair for pair in made() if "main.py" in pair[1]])
+def test_the_commands_of_pictures_are_accepted(file, command):
+    """Parsed, but not run: that takes minutes."""
+    _, *arguments = command.split()
+    assert arguments[-2:] == ["--out", file]
+    name, *others = arguments
+    if name in main.commands:
+        main.commands[name].make_context(name, others)
+    else:
+        main.make_context("main.py", arguments)
+
+
+def test_every_command_has_an_example_in_help_and_here():
+    for name, command in main.commands.items():
+        assert f"python main.py {name} " in command.help
+        assert f"`python main.py {name}" in README
+    assert "python main.py --method vp --solver dopri5" in main.help
