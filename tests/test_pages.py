@@ -432,7 +432,8 @@ def test_velocity_is_that_of_exact(tmp_path, cpu, name, options):
     for (t, n, sigma), got in zip(asked, velocities, strict=True):
         field = exact_velocity(METHODS[name](sigma=sigma, **options), source, POINTS[:n])
         expected = np.array(field(mx.array(t, mx.float64), mx.array(x, mx.float64)))
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=f"{t, n, sigma}")
+        # places are as far as 300 out, of which the sines of `exact.py` know seven digits
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4, err_msg=f"{t, n, sigma}")
 
 
 def mixture_in_numpy(name, n, sigma, t):
