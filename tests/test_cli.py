@@ -80,10 +80,9 @@ def test_solvers(run, solver):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_datasets_on_either_side(run, name):
-    other = "moons" if DATASETS[name].dim == 2 else "normal"
-    for arguments in (["--source", name, "--target", other], ["--target", name]):
-        result = run(*arguments)
-        assert result.exit_code == 0, result.output
+    result = run("--source", name, "--target", name)
+    assert result.exit_code == 0, result.output
+    assert f"fresh samples of {name}" in result.output
 
 
 def test_fm_starts_from_the_normal_distribution(run):
@@ -376,20 +375,20 @@ def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
 
 def test_ctrl_c_stops_saves_and_draws(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "--steps", "1000000", "--samples", "64"],
+        [sys.executable, str(PROGRAM), "--steps", "20000", "--samples", "64"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(8)
+    assert "training 2,000 of 20,000 steps" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "stopped by Ctrl-C" in output
     assert (tmp_path / "media" / "trajectories_cfm_dopri5.png").exists()
     (checkpoint,) = (tmp_path / "runs").iterdir()
-    assert 0 < load_checkpoint(checkpoint)[1]["trained_steps"] < 1_000_000
+    assert 0 < load_checkpoint(checkpoint)[1]["trained_steps"] < 20_000
 
 
 def test_help():

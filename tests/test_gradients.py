@@ -190,6 +190,7 @@ def test_time_is_not_differentiated_in_silence():
         mx.grad(lambda t: odeint(lambda t, x: x, mx.ones(1), t).x.sum())(mx.array([0.0, 1.0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["fixed", "adaptive"])
 def test_memory_of_the_adjoint_does_not_grow_with_the_steps(how):
     model, x0 = MLP(width=32, depth=2), mx.random.normal((2000, 2))
