@@ -91,6 +91,14 @@ class Points(Dataset):
         """(M, D), of mean 0 and standard deviation 1."""
         return (self.points - self.mean) / self.scale
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether mean and scale are those of the points, and not of others before them."""
+        if self.points is None:
+            return False
+        found = self.points.mean(axis=0), self.points.std(axis=0)
+        return np.array_equal(found, (self.mean, self.scale))
+
     def standardized(self) -> Dataset:
         known = self.points is not None
         return replace(self, draw=_resampling(self.standard_points)) if known else self

@@ -482,6 +482,22 @@ def test_nothing_to_resume(run):
         assert word in result.output and "--resume" in result.output
 
 
+def test_training_on_other_points_is_not_resumed(run):
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    np.savetxt("a.csv", points, delimiter=",")
+    run("--target", "a.csv")
+    (path,) = Path("runs").iterdir()
+    resume = ["--resume", str(path), "--samples", "16"]
+    assert CliRunner().invoke(main, resume).exit_code == 0
+    for other in (points + np.array([0, 1e-9]), None):
+        if other is None:
+            Path("a.csv").unlink()
+        else:
+            np.savetxt("a.csv", other, delimiter=",")
+        result = CliRunner().invoke(main, resume)
+        assert result.exit_code == 2 and "'a.csv' is not what it was" in result.output
+
+
 def test_saving_on_the_way_leaves_one_file(run, monkeypatch):
     kept = []
     keep = runs.keep
