@@ -16,7 +16,7 @@ from datasets import DATASETS
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS, OdeError
-from options import FigurePath, Name, NameOrFile, Number, Whole, option
+from options import Name, NameOrFile, Number, Whole, option
 from points import SUFFIXES
 from evaluation import W2_POINTS
 from settings import (
@@ -44,7 +44,6 @@ divergence = likelihood(
     "--divergence", type=Name(DIVERGENCES), default="exact", help="Of the velocity."
 )
 probes = likelihood("--probes", type=Whole(1, 1000), default=1, help="Of Hutchinson's estimate.")
-out = output("--out", type=FigurePath(SUFFIXES_OF_FIGURES), help="Figure: .png, .pdf or .svg.")
 
 
 def _use_device(context, parameter, name: str):
@@ -164,10 +163,11 @@ def run_options(*omitted: str):
     """Give a command the options that describe a run, but for some parameters."""
 
     def decorate(command):
+        others = len(getattr(command, "__click_params__", []))
         for add in reversed(RUN):
             command = add(command)
-        parameters = command.__click_params__
-        command.__click_params__ = [p for p in parameters if p.name not in omitted]
+        found = command.__click_params__
+        found[others:] = [p for p in found[others:] if p.name not in omitted]
         return command
 
     return decorate

@@ -130,10 +130,15 @@ def code_version() -> str:
 
 def _read(path):
     """(model, config, all trees of arrays, metadata)."""
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise CheckpointError(f"'{path}' cannot be read: it {what}")
     try:
         arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from None
+    except (RuntimeError, ValueError, OSError):
+        raise CheckpointError(
+            f"'{path}' cannot be read: it is no safetensors file, or not a whole one"
+        ) from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     version = metadata.get("version", "")

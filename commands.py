@@ -19,7 +19,7 @@ from arguments import (
     divergence,
     flow,
     other_solving,
-    out,
+    network,
     output,
     probes,
     run_options,
@@ -28,8 +28,9 @@ from arguments import (
 )
 from cfm import METHODS
 from couplings import SinkhornWarning
-from datasets import DATASETS
+from datasets import DATASETS, Points
 from evaluation import Fitness, W2_POINTS
+from models import NETWORKS
 from options import (
     FigurePath,
     Name,
@@ -45,6 +46,9 @@ from solver import SOLVERS
 
 GALLERY_POINTS = 5_000
 SAMPLES_PART = 50_000  # points in one solve
+CLOSED_FORMS = [name for name, make in METHODS.items() if make().coupling.match is None]
+PLANAR = [name for name, data in DATASETS.items() if data.dim == 2]
+MIXTURES = [name for name in PLANAR if DATASETS[name].mixture]
 comparing = option("Comparison")
 
 
@@ -53,7 +57,12 @@ def command(function):
 
 
 @command
-@out
+@output(
+    "--out",
+    type=FigurePath(SUFFIXES_OF_FIGURES),
+    default="media/datasets.png",
+    help="Figure, .png, .pdf or .svg.",
+)
 def datasets(out):
     """Draw every dataset.
 
@@ -63,7 +72,6 @@ def datasets(out):
     """
     from plots import plot_gallery
 
-    out = out or Path("media", "datasets.png")
     require_writable(out, "--out")
     key = mx.random.key(0)
     plot_gallery(
@@ -77,7 +85,11 @@ def datasets(out):
 
 @command
 @checkpoint
-@out
+@output(
+    "--out",
+    type=FigurePath(SUFFIXES_OF_FIGURES),
+    help="Figure, .png, .pdf or .svg.  [default: media/density_CHECKPOINT.png]",
+)
 @divergence
 @probes
 @solving("--samples", type=Whole(2, 100_000), default=W2_POINTS, help="Fresh target samples.")
@@ -87,7 +99,7 @@ def density(checkpoint, out, samples, **how):
 
     \b
     Example:
-      python main.py density runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors
+      python main.py density runs/cfm_8gaussians_moons_seed0_c30748.safetensors
     """
     with usage_errors():
         run, model = runs.load(checkpoint)
@@ -99,8 +111,9 @@ def density(checkpoint, out, samples, **how):
             )
         out = out or Path("media", f"density_{checkpoint.stem}.png")
         require_writable(out, "--out")
+        _warn_of_other_points(run)
         fitness = evaluation.likelihood_of_target(run, model, samples, **how)
-        drawn = evaluation.densities(run, model, **how) if run.target.dim <= 2 else None
+        drawn = evaluation.densities(run, model) if run.target.dim <= 2 else None
     _report_fitness(fitness, run, samples)
     if drawn is None:
         click.echo(f"figure      none: the flow has {run.target.dim} dimensions")
@@ -109,6 +122,13 @@ def density(checkpoint, out, samples, **how):
 
     plot_density(out, *drawn, title=f"{run.title}, {run.source.name} to {run.target.name}")
     click.echo(f"figure      {out}")
+
+
+def _warn_of_other_points(run: Run):
+    target = run.target
+    if isinstance(target, Points) and target.points is not None and not target.unchanged:
+        name = run.config["target"]
+        click.echo(f"Warning: '{name}' is not what it was when the flow was trained.", err=True)
 
 
 def _report_fitness(fitness: Fitness, run: Run, count: int):
@@ -120,7 +140,8 @@ def _report_fitness(fitness: Fitness, run: Run, count: int):
         click.echo(
             f"entropy     {fitness.entropy:.4f} nats, that of {run.target.name} itself: the least "
             f"NLL there is\n"
-            f"divergence  {fitness.gap:.4f} ± {fitness.gap_error:.4f} nats (Kullback–Leibler)"
+            f"KL          {fitness.gap:.4f} ± {fitness.gap_error:.4f} nats, their difference: the "
+            f"Kullback–Leibler divergence"
         )
 
 
@@ -141,7 +162,7 @@ def sample(checkpoint, out, log_prob, samples, seed, **changes):
 
     \b
     Example:
-      python main.py sample runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors -n 1000 --out a.csv
+      python main.py sample runs/cfm_8gaussians_moons_seed0_c30748.safetensors -n 1000 --out a.csv
     """
     out = out or Path("runs", f"{checkpoint.stem}_samples.npy")
     require_writable(out, "--out")
@@ -155,17 +176,18 @@ def sample(checkpoint, out, log_prob, samples, seed, **changes):
             for rows in evaluation.sample_in_parts(run, model, samples, SAMPLES_PART, log_prob):
                 parts.append(rows)
                 show(sum(map(len, parts)), "")
-    _write_rows(out, np.concatenate(parts), log_prob)
+    digits = 17 if isinstance(run.target, Points) else 9
+    _write_rows(out, np.concatenate(parts), log_prob, digits)
     click.echo(f"samples     {out}: {samples:,} points with {run.config['solver']}")
 
 
-def _write_rows(out: Path, rows: np.ndarray, log_prob: bool):
+def _write_rows(out: Path, rows: np.ndarray, log_prob: bool, digits: int):
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".npy":
         np.save(out, rows)
         return
     names = [f"x{d + 1}" for d in range(rows.shape[1] - log_prob)] + ["log_prob"] * log_prob
-    np.savetxt(out, rows, fmt="%.9g", delimiter=",", header=",".join(names), comments="")
+    np.savetxt(out, rows, fmt=f"%.{digits}g", delimiter=",", header=",".join(names), comments="")
 
 
 @command
@@ -179,15 +201,16 @@ def evaluate(checkpoint, as_json, **changes):
 
     \b
     Example:
-      python main.py evaluate runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors --json
+      python main.py evaluate runs/cfm_8gaussians_moons_seed0_c30748.safetensors --json
     """
     with usage_errors():
         run, model = runs.load(checkpoint, **changes)
+        _warn_of_other_points(run)
         numbers = evaluation.evaluate(run, model)
     names = ("method", "source", "target", "sigma", "seed", "trained_steps")
     numbers = {"checkpoint": str(checkpoint)} | {n: run.config.get(n) for n in names} | numbers
     if as_json:
-        click.echo(json.dumps(numbers, indent=2))
+        click.echo(json.dumps(numbers, indent=2, allow_nan=False))
         return
     width = max(map(len, numbers))
     for name, value in numbers.items():
@@ -212,14 +235,16 @@ def animate(checkpoint, out, seconds, **changes):
 
     \b
     Example:
-      python main.py animate runs/cfm_8gaussians_moons_seed0_c9a8ab.safetensors --out media/flow.gif
+      python main.py animate runs/cfm_8gaussians_moons_seed0_c30748.safetensors --out media/flow.gif
     """
     out = out or Path("media", f"{checkpoint.stem}.gif")
     require_writable(out, "--out")
     with usage_errors():
         run, model = runs.load(checkpoint, **changes)
         paths = evaluation.paths(run, model)
-        target = np.array(run.target.sample(evaluation.FIGURE_POINTS, mx.random.key(0)))
+        known = not isinstance(run.target, Points) or run.target.points is not None
+        draw = run.target.sample_exactly if known else lambda n, key: None
+        target = draw(evaluation.FIGURE_POINTS, mx.random.key(0))
     about = {
         "title": f"{run.title}, {run.source.name} to {run.target.name}",
         "names": (run.source.name, run.target.name),
@@ -245,9 +270,9 @@ def _film(out: Path, paths: np.ndarray, **how):
 
 
 @command
-@flow("--method", type=Name(METHODS), default="cfm", help="One with independent pairs.")
-@flow("--source", type=Name(DATASETS), default="normal", help="A mixture of Gaussians.")
-@flow("--target", type=Name(DATASETS), default="annulus", help="Where the points are from.")
+@flow("--method", type=Name(CLOSED_FORMS), default="cfm", help="One with independent pairs.")
+@flow("--source", type=Name(MIXTURES), default="normal", help="A mixture of Gaussians.")
+@flow("--target", type=Name(PLANAR), default="annulus", help="Where the points are from.")
 @flow("--points", type=Whole(1, 512), default=128, help="Of the target, at most.")
 @flow("--sigma", type=Number(0, 10), help="Width of the path.  [default: the method's own]")
 @flow("--seed", type=Whole(0, 2**31 - 1), default=0, help="Decides the points.")
@@ -272,11 +297,11 @@ def exact(method, source, target, points, sigma, seed, out):
             )
         chosen = np.array(target.sample(points, mx.random.key(seed)))
         exact_page(out, made, source, chosen, title=f"{made.title}: {source.name} to {target.name}")
-    click.echo(f"page        {out}, {out.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"page        {out}, {out.stat().st_size / 1000:.0f} kB")
 
 
 @command
-@run_options("method", "solver", "points")
+@run_options("method", "solver", "points", "network")
 @comparing(
     "--method",
     "methods",
@@ -293,7 +318,12 @@ def exact(method, source, target, points, sigma, seed, out):
     default=["euler", "rk4", "dopri5"],
     help="ODE solver; may be given several times.",
 )
-@comparing("--nfe", type=Whole(1, 1_000_000), help="Evaluations by every fixed solver.")
+@network("--network", type=Name(NETWORKS), default="mlp", help="Architecture.")
+@comparing(
+    "--nfe",
+    type=Whole(1, 1_000_000),
+    help="Evaluations by every fixed solver, whole steps; adaptive ones keep their tolerances.",
+)
 @comparing("--seeds", type=Whole(1, 100), default=1, help="Of training, from --seed on.")
 @comparing("--retrain", is_flag=True, help="Even what a comparison before has trained.")
 @output(
@@ -321,12 +351,14 @@ def compare(methods, solvers, nfe, seeds, retrain, out, **options):
     with usage_errors():
         planned = comparison.plan({**options, "points": None}, methods, solvers, seeds, nfe)
     cells, stopped = _compared(planned, retrain)
-    if cells:
+    if any(cell.numbers for cell in cells):
         _save_comparison(cells, planned, out, tables)
     for cell in cells:
         if cell.failure:
             name = f"{cell.run.method.name} with {cell.run.config['solver']}"
             click.echo(f"Warning: {name} failed: {cell.failure}", err=True)
+    if not stopped and all(cell.failure for cell in cells):
+        raise click.ClickException("nothing could be compared.")
     if stopped:
         raise click.ClickException(
             f"stopped by Ctrl-C after {len(cells)} of {sum(map(len, planned))} solves. What is "
@@ -362,7 +394,7 @@ def _save_comparison(cells, planned, out: Path, tables: list[Path]):
         {(cell.run.method.name, cell.run.config["solver"]): cell.drawn for cell in drawn},
         rows=list({of[0].method.name: (of[0].method.name, of[0].title) for of in planned}.values()),
         columns=[run.config["solver"] for run in planned[0]],
-        targets=np.array(first.target.sample(evaluation.FIGURE_POINTS, mx.random.key(0))),
+        targets=first.target.sample_exactly(evaluation.FIGURE_POINTS, mx.random.key(0)),
         title=f"{first.source.name} to {first.target.name}",
         names=(first.source.name, first.target.name),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import runs
 from evaluation import generate, of_network, of_solver
 from odeint import OdeError
-from settings import CNF, EXACT, OptionError, Run, settle
+from settings import CNF, OptionError, Run, settle
 from solver import SOLVERS
 from training import NonFiniteLossError
 
@@ -70,8 +70,8 @@ def plan(options: dict, methods, solvers, seeds: int, nfe: int | None) -> list[l
     Raises:
         OptionError: where options make no sense together.
     """
-    if options["network"] == EXACT:
-        raise OptionError("network", f"'{EXACT}' trains nothing, and is not compared.")
+    if nfe and options["ode_steps"]:
+        raise OptionError("nfe", "and --ode-steps both say how many steps to take; choose one.")
     if options["power"] is not None and "poly" not in methods:
         raise OptionError("power", "is of 'poly', which is not compared.")
     steps = {solver: _steps(solver, nfe) or options["ode_steps"] for solver in solvers}
@@ -201,22 +201,27 @@ def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
 
 
 def markdown(cells: list[Cell]) -> str:
-    """The table, with mean ± standard deviation over seeds; of one, W2² ± its standard error."""
+    """The table, with mean ± standard deviation over seeds; of one, W2² ± its standard error.
+
+    Where some seeds failed, the number of the others stands behind.
+    """
     lines = ["| method | solver | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    seeds = len({cell.run.config["seed"] for cell in cells})
     for (method, solver), numbers in summary(cells).items():
-        row = [_in_words(numbers, *column) for column in COLUMNS.values()]
+        row = [_in_words(numbers, seeds, *column) for column in COLUMNS.values()]
         lines.append(f"| {method} | {solver} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _in_words(numbers: dict[str, list], name: str, how: str) -> str:
+def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
     values = numbers[name]
     if not values:
         return "–"
-    if len(values) == 1:
-        errors = numbers.get(f"{name}_error")
-        return f"{values[0]:{how}} ± {errors[0]:.2g}" if errors else f"{values[0]:{how}}"
-    return f"{np.mean(values):{how}} ± {np.std(values, ddof=1):.2g}"
+    mean, some = f"{np.mean(values):{how}}", "" if len(values) == seeds else f" ({len(values)})"
+    error = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    if seeds == 1:
+        error = sum(numbers.get(f"{name}_error", []))
+    return mean + (f" ± {error:.2g}" if error else "") + some
 
 
 def write_csv(path: Path, cells: list[Cell]):

@@ -9,6 +9,7 @@ it better than independent ones. Gaussian noise is drawn independently.
 `load_points` makes a dataset of a user's own points, which `points.py` reads.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -57,6 +58,10 @@ class Dataset:
         """n points, (n, D) float32."""
         return self.draw(n, as_key(key))
 
+    def sample_exactly(self, n: int, key=None) -> np.ndarray:
+        """The same (n, D) as float64, which a user's units may need."""
+        return self.restore(self.standardized().sample(n, key))
+
     def standardized(self) -> "Dataset":
         """The dataset in the units that networks see; these unless it is a user's points."""
         return self
@@ -80,11 +85,13 @@ class Points(Dataset):
     Attributes:
         points: (M, D) float64.
         mean, scale: (D,) float64, theirs: `standardized()` has mean 0 and standard deviation 1.
+        digest: of the points that mean and scale are of.
     """
 
     points: np.ndarray | None = None
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
+    digest: str = ""
 
     @property
     def standard_points(self) -> np.ndarray:
@@ -94,10 +101,7 @@ class Points(Dataset):
     @property
     def unchanged(self) -> bool:
         """Whether mean and scale are those of the points, and not of others before them."""
-        if self.points is None:
-            return False
-        found = self.points.mean(axis=0), self.points.std(axis=0)
-        return np.array_equal(found, (self.mean, self.scale))
+        return self.points is not None and _digest(self.points) == self.digest
 
     def standardized(self) -> Dataset:
         known = self.points is not None
@@ -127,17 +131,21 @@ def load_points(path) -> Points:
         points=points,
         mean=points.mean(axis=0),
         scale=points.std(axis=0),
+        digest=_digest(points),
     )
 
 
-def forgotten_points(path, mean, scale) -> Points:
+def forgotten_points(path, mean, scale, digest) -> Points:
     """A user's points whose file is gone: their units are known, and they cannot be sampled."""
 
     def draw(n, key):
-        raise ValueError(f"the file {path} is not there any more, and so neither are its points")
+        raise ValueError(
+            f"the file {Path(path).absolute()} is not there, and so neither are its points"
+        )
 
     mean, scale = np.array(mean, np.float64), np.array(scale, np.float64)
-    return Points(Path(path).stem, f"points of {path}", len(mean), draw, mean=mean, scale=scale)
+    about = {"mean": mean, "scale": scale, "digest": digest}
+    return Points(Path(path).stem, f"points of {path}", len(mean), draw, **about)
 
 
 def a_few_points(dataset: Dataset, count: int, key) -> Points:
@@ -151,6 +159,10 @@ def a_few_points(dataset: Dataset, count: int, key) -> Points:
         mean, scale = np.zeros(dataset.dim), np.ones(dataset.dim)
     draw = _resampling(points)
     return Points(name, name, dataset.dim, draw, points=points, mean=mean, scale=scale)
+
+
+def _digest(points: np.ndarray) -> str:
+    return hashlib.sha256(points.astype("<f8").tobytes()).hexdigest()[:16]
 
 
 def _resampling(points: np.ndarray) -> Callable:
@@ -276,7 +288,7 @@ def _draw_checkerboard(n, key):
     row = mx.floor(square / 2)
     column = 2 * (square - 2 * row) + row - 2 * mx.floor(row / 2)
     corner = 2 * mx.stack([column, row], axis=1) - 4
-    return corner + 2 * mx.random.uniform(shape=(n, 2), key=place_key)
+    return corner + 2 * _inside(mx.random.uniform(shape=(n, 2), key=place_key))
 
 
 def _checkerboard_log_prob(x):
@@ -287,10 +299,15 @@ def _checkerboard_log_prob(x):
     return mx.where(inside & even, -math.log(32), -math.inf).astype(x.dtype)
 
 
+def _inside(place):
+    """[0, 1) pulled in by a millionth, or rounding would carry a few points over the edge."""
+    return 1e-6 + (1 - 2e-6) * place
+
+
 def _draw_annulus(n, key):
     angle_key, radius_key = mx.random.split(key)
     angle = 2 * math.pi * stratified(n, angle_key)
-    return _polar(2 + stratified(n, radius_key), angle)
+    return _polar(2 + _inside(stratified(n, radius_key)), angle)
 
 
 def _annulus_log_prob(x):

@@ -1,7 +1,8 @@
 """What a run's flow does with fresh samples, and how good that is.
 
-Every number is in the units of the target; which runs there are, and where their networks come
-from, is the business of `settings.py` and `runs.py`.
+Every number is in the units of the target, but for losses, which are those the network sees.
+Which runs there are, and where their networks come from, is the business of `settings.py` and
+`runs.py`.
 """
 
 import time
@@ -129,7 +130,7 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     scale = mx.array(run.target.scale, mx.float32) if isinstance(run.target, Points) else 1.0
     energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
     if least is None:
-        least = w2_squared(run.target.restore(x0), run.target.sample(count, x1_key))
+        least = w2_squared(run.target.restore(x0), run.target.sample_exactly(count, x1_key))
     return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
 
 
@@ -138,21 +139,22 @@ def sample_in_parts(
 ) -> Iterator[np.ndarray]:
     """`count` generated points in the target's units, at most `part` at a time, (n, D) float64.
 
-    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats.
+    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats: from the same
+    solve where that is fine enough, otherwise from one that is.
     """
+    fine = run.solving["steps"] is None and max(run.config["rtol"], run.config["atol"]) <= TOLERANCE
     starts = range(0, count, part)
     keys = mx.random.split(step_key(run.config["seed"], EVALUATION - 3), len(starts))
     for start, key in zip(starts, keys, strict=True):
         x0 = run.source.sample(min(part, count - start), key)
-        if not log_prob:
-            yield run.target.restore(
-                odeint(model, x0, [0.0, 1.0], dense=False, **run.solving).x[-1]
-            )
-            continue
-        x1, found = sample_with_log_prob(model, x0, run.source.log_prob, **run.solving)
-        x1 = run.target.restore(x1)
-        found = np.array(found, np.float64) - run.target.standardize(x1)[1]
-        yield np.concatenate([x1, found[:, None]], axis=1)
+        if log_prob and fine:
+            x1, found = sample_with_log_prob(model, x0, run.source.log_prob, **run.solving)
+            x1 = run.target.restore(x1)
+            found = np.array(found, np.float64) - run.target.standardize(x1)[1]
+        else:
+            x1 = run.target.restore(odeint(model, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
+            found = log_density(run, model, x1) if log_prob else None
+        yield np.concatenate([x1, found[:, None]], axis=1) if log_prob else x1
 
 
 def log_density(run: Run, model, x, **how) -> np.ndarray:
@@ -163,7 +165,8 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     """
     z, scale = run.target.standardize(x)
     tolerances = {name: min(run.config[name], TOLERANCE) for name in ("rtol", "atol")}
-    found = log_prob(model, z, run.source.log_prob, **tolerances, **how)
+    key = step_key(run.config["seed"], EVALUATION - 4)  # of probes, if there are any
+    found = log_prob(model, z, run.source.log_prob, key=key, **tolerances, **how)
     return np.array(found, np.float64) - scale
 
 
@@ -186,12 +189,12 @@ class Fitness:
 
 def likelihood_of_target(run: Run, model, count: int, **how) -> Fitness:
     """Measure the flow by `count` fresh samples of the target."""
-    x = run.target.sample(count, evaluation_keys(run.config["seed"])[1])
+    x = run.target.sample_exactly(count, evaluation_keys(run.config["seed"])[1])
     log_q = log_density(run, model, x, **how)
     nll = mean_and_error(-log_q)
     if run.target.log_prob is None:
         return Fitness(*nll)
-    log_p = np.array(run.target.log_prob(x), np.float64)
+    log_p = np.array(run.target.log_prob(mx.array(x)), np.float64)
     return Fitness(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
 
 
@@ -295,14 +298,16 @@ def of_network(run: Run, field) -> dict:
     }
 
 
-def densities(run: Run, model, **how):
+def densities(run: Run, model):
     """The flow's density on a grid around the target, and the target's, or a sample of it.
+
+    By the exact divergence: the exponential of an estimate would be too large on average.
 
     Returns:
         (box, learned, true): box as (x0, x1, y0, y1), or (x0, x1) in one dimension; learned on
         the middles of `GRID` cells a side, rows along y; true likewise, or (M, D) samples.
     """
-    sample = np.array(run.target.sample(FIGURE_POINTS, evaluation_keys(run.config["seed"])[1]))
+    sample = run.target.sample_exactly(FIGURE_POINTS, evaluation_keys(run.config["seed"])[1])
     low, high = np.quantile(sample, [0.001, 0.999], axis=0)
     sides = high - low
     if np.max(sides) <= 5 * np.min(sides):
@@ -311,7 +316,7 @@ def densities(run: Run, model, **how):
     middles = [a + (b - a) * (np.arange(GRID) + 0.5) / GRID for a, b in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*middles), axis=-1).reshape(-1, run.target.dim)
     parts = np.array_split(grid, max(1, len(grid) // GRID_PART))
-    learned = np.exp(np.concatenate([log_density(run, model, part, **how) for part in parts]))
+    learned = np.exp(np.concatenate([log_density(run, model, part) for part in parts]))
     shape, box = (GRID,) * run.target.dim, tuple(np.stack([low, high], axis=1).ravel())
     if run.target.log_prob is None:
         return box, learned.reshape(shape), sample

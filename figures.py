@@ -53,7 +53,7 @@ class Subject:
     def target(self) -> np.ndarray:
         """A large sample of the target."""
         key = step_key(self.run.config["seed"], EVALUATION)
-        return np.array(self.run.target.sample(FIGURE_POINTS, key))
+        return self.run.target.sample_exactly(FIGURE_POINTS, key)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def _trajectories(out: Path, subject: Subject):
         result.paths,
         subject.target,
         title=f"{run.title}{exact}, {run.config['solver']}\nNFE {result.solution.nfe}, "
-        f"$W_2^2$ = {result.distances.to_target:.3g} ± {result.distances.error:.1g}",
+        f"$W_2^2$ = {result.distances.to_target:.3g} ± {result.distances.error:.2g}",
         names=subject.names,
     )
 
@@ -101,7 +101,7 @@ def _field(out: Path, subject: Subject):
         out,
         velocity_in_units(subject.run, subject.field),
         around(*states),
-        title=subject.flow,
+        title=f"{subject.flow}; dots are particles of the flow",
         times=FIELD_TIMES,
         points=states,
     )
@@ -168,7 +168,7 @@ def require_drawable(run: Run, figures):
                 "figure",
                 f"'{name}' is drawn in one and two dimensions, and the flow has {run.target.dim}.",
             )
-        if name == "density" and run.source.log_prob is None and run.config["network"] != CNF:
+        if name == "density" and run.source.log_prob is None:
             raise OptionError(
                 "figure",
                 f"'density' needs a source with a log-density, which '{run.source.name}' has not. "

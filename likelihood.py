@@ -47,7 +47,7 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
     count, dim = x.shape
     exact = probes is None
     directions = mx.eye(dim, dtype=x.dtype)[:, None] if exact else probes
-    if hasattr(field, "with_jvp"):
+    if _brings_jvp(type(field)):
         velocity, pushed = field.with_jvp(t, x, directions.swapaxes(0, 1))
         along = mx.sum(directions.swapaxes(0, 1) * pushed, axis=2)
         return velocity, mx.sum(along, axis=1) if exact else along.T
@@ -59,6 +59,16 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
 
     velocity, along = mx.vmap(pull)(directions)
     return velocity[0], mx.sum(along, axis=0) if exact else along
+
+
+def _brings_jvp(kind: type) -> bool:
+    """Whether a class has a `with_jvp` that was written for its `__call__`, or for a later one."""
+    for base in kind.__mro__:
+        if "with_jvp" in vars(base):
+            return True
+        if "__call__" in vars(base):
+            return False
+    return False
 
 
 def log_prob(

@@ -44,7 +44,11 @@ from training import History, NonFiniteLossError
     metavar="CHECKPOINT",
     help="Go on with the training that is kept there, to the weights it would have had.",
 )
-@training("--save-every", type=Whole(1, 10_000_000), help="Steps.  [default: at the end]")
+@training(
+    "--save-every",
+    type=Whole(1, 10_000_000),
+    help="Steps after which training is kept.  [default: all]",
+)
 @output(
     "--figure",
     "figures",
@@ -130,6 +134,9 @@ def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, P
 
 def _learned(run: Run, model, state, save_every: int | None):
     """The field of a run, trained and saved where it is a network, and how training went."""
+    if state and state.step >= run.config["steps"]:
+        click.echo(f"network     {model}\ntraining    {state.step:,} steps, all done before")
+        return model, History(state.step, state.step, state.seconds, state.losses, state=state)
     model = model or runs.new_model(run)
     if run.is_exact:
         click.echo(f"field       exact, from {run.source.name} to {run.target.name}")

@@ -65,10 +65,10 @@ def flow_distances(
     to_target, between = [], []
     for key in keys:
         x0_key, x1_key, other_key = mx.random.split(key, 3)
-        x1 = target.sample(count, x1_key)
+        x1 = target.sample_exactly(count, x1_key)
         to_target.append(w2_squared(flow(source.sample(count, x0_key)), x1))
         if best is None:
-            between.append(w2_squared(target.sample(count, other_key), x1))
+            between.append(w2_squared(target.sample_exactly(count, other_key), x1))
     return FlowDistances(
         *mean_and_error(to_target), float(np.mean(between)) if best is None else best
     )

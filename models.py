@@ -58,7 +58,7 @@ def tanh(x):
     In float32 by Lambert's continued fraction for u = tanh(x/2), cut after its seventh level, and
     tanh x = 2u / (1 + u²), which halves the digits lost: a sixth of the time of MLX's on Linux.
     """
-    return mx.tanh(x) if x.dtype == mx.float64 else _tanh(x)
+    return _tanh(x) if x.dtype == mx.float32 else mx.tanh(x)
 
 
 @tanh.vjp
@@ -150,7 +150,8 @@ class MLP(nn.Module):
     def with_jvp(self, t, x, directions):
         """The velocity v (N, D), and (∂v/∂x) ε (N, P, D) for P directions ε at every point.
 
-        Several times cheaper than MLX's own products. Who overrides `__call__` overrides this.
+        Several times cheaper than MLX's own products. A class that overrides `__call__` alone is
+        not asked for this.
 
         Args:
             t, x: as above.

@@ -125,7 +125,8 @@ def plot_density(out, box, learned: np.ndarray, true: np.ndarray, title: str):
             figure, panels = plt.subplots(
                 1, 2, figsize=(8.2, 4.2), layout="constrained", sharex=True, sharey=True
             )
-            top = 1.25 * np.quantile(true[true > 0], 0.99)
+            tops = [np.quantile(some[some > 0.01 * some.max()], 0.99) for some in (learned, true)]
+            top = 1.05 * max(tops)
             for axes, values, name in zip(
                 panels, (learned, true), ("learned", "target"), strict=True
             ):

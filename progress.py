@@ -19,7 +19,7 @@ def overall_progress(length: float, label: str) -> Iterator[Callable]:
         return
     scale = 1000 / length  # click counts in whole numbers
     with click.progressbar(
-        length=1000, label=label, item_show_func=str, width=24, file=sys.stderr
+        length=1000, label=label, item_show_func=lambda text: text, width=24, file=sys.stderr
     ) as bar:
         yield lambda done, text: bar.update(max(0, int(done * scale) - bar.pos), text)
 

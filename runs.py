@@ -74,7 +74,7 @@ def learn(run: Run, model, on_look: Callable, state=None, save_every: int | None
     """Train the model as the configuration says, from a state on if one is given.
 
     Every `save_every` steps, and at the end, it is kept in place of what this training kept
-    before.
+    before; whole, it takes the place of all that was kept on the way.
 
     Returns:
         (history, path): what happened, a `training.History`, and where it is kept.
@@ -85,8 +85,12 @@ def learn(run: Run, model, on_look: Callable, state=None, save_every: int | None
     def save(history):
         nonlocal path
         path, before = keep(run, model, history), path
-        if before and before != path:
-            before.unlink(missing_ok=True)
+        older = [before] if before else []
+        if history.steps == run.config["steps"]:
+            older = path.parent.glob(f"{glob.escape(path.stem)}_step*")
+        for file in older:
+            if file != path:
+                file.unlink(missing_ok=True)
 
     history = train(
         model,

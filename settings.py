@@ -118,6 +118,7 @@ def settle(options: dict) -> Run:
         raise OptionError("points", "only --network exact remembers points.")
     if isinstance(target, Points):
         config["units"] = {"mean": target.mean.tolist(), "scale": target.scale.tolist()}
+        config["units"]["digest"] = target.digest
     return Run(config, method, source, target)
 
 
@@ -150,7 +151,8 @@ def _target(name: str, units: dict | None) -> Dataset:
     if len(units["mean"]) != points.dim:
         was = len(units["mean"])
         raise OptionError("target", f"'{name}' has {points.dim} columns now, and had {was}.")
-    return replace(points, mean=np.array(units["mean"]), scale=np.array(units["scale"]))
+    mean, scale = np.array(units["mean"]), np.array(units["scale"])
+    return replace(points, mean=mean, scale=scale, digest=units["digest"])
 
 
 def _source(options: dict, target: Dataset) -> Dataset:

@@ -22,6 +22,7 @@ TARGET_FILL, TARGET_DOTS = "#BDBDBD", "#8C8C8C"  # of the target, where it is no
 # Where solvers and the like are told apart.
 CYCLE = (SOURCE, GENERATED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>*hd"
+FEW = 64  # points of a target that is drawn as points
 DENSITY = "magma"
 # A velocity of one dimension, white at rest; and a speed, which darkens evenly (by 27 in CIE L*
 # from each of these colours to the next).
@@ -164,6 +165,9 @@ def _draw_in_the_plane(axes, paths, target, shown, box, scale):
     # Below the frame, so that all is rasterized in one piece.
     axes.scatter(*source.T, color=SOURCE, **dots, zorder=2.1)
     axes.scatter(*generated.T, color=GENERATED, **dots, zorder=2.2)
+    few = np.unique(target[:1000, :2], axis=0)
+    if len(few) <= FEW:  # or they would be hidden under what is generated
+        axes.scatter(*few.T, marker="+", s=30 * scale, color=PATHS, linewidths=0.8, zorder=2.3)
     axes.set(xlim=box[:2], ylim=box[2:], xlabel="$x_1$", ylabel="$x_2$")
 
 

@@ -24,6 +24,8 @@ def made() -> list[tuple[str, str]]:
 
 
 def main(names: list[str]):
+    if names and not any(name in file for name in names for file, _ in made()):
+        sys.exit(f"no picture is called {' or '.join(names)}; there are\n{__doc__}")
     for file, command in made():
         if names and not any(name in file for name in names):
             continue

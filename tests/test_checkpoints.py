@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+import checkpoints
 from cfm import METHODS
 from checkpoints import (
     CheckpointError,
@@ -217,3 +219,41 @@ def test_garbage_is_told(tmp_path, seed):
         load_checkpoint(path)
     except CheckpointError as error:
         assert str(path) in str(error)
+
+
+def test_a_state_is_not_changed_by_later_training():
+    """Nor by resuming from it, twice."""
+    states, how = [], {"steps": 40, "batch_size": 16, "seed": 2}
+    model = small()
+    keep = lambda history: states.append(history.state)  # noqa: E731
+    train(model, METHODS["cfm"](), NORMAL, MOONS, on_save=keep, save_every=15, **how)
+    first = states[0]
+    before = weights([first.weights, first.averaged, first.optimizer])
+    for seed in (5, 6):
+        again = small(seed)
+        train(again, METHODS["cfm"](), NORMAL, MOONS, state=first, **how)
+        assert same(again, model)
+    after = weights([first.weights, first.averaged, first.optimizer])
+    assert all(np.array_equal(leaf, after[name]) for name, leaf in before.items())
+    assert first.step == first.losses[-1][0] == 15
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    path, model = tmp_path / "run.safetensors", small()
+    state = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=250).state
+    save_checkpoint(path, model, SMALL_CONFIG, state)
+    loaded = load_training(path)[2]
+    assert [step for step, _ in loaded.losses] == [1, 100, 200, 250]
+    np.testing.assert_allclose(loaded.losses, state.losses, rtol=1e-6)
+    assert loaded.seconds == state.seconds
+
+
+def test_the_code_version_is_of_the_code(monkeypatch, tmp_path):
+    before = code_version()
+    for name in checkpoints.SOURCES:
+        source = Path(checkpoints.__file__).with_name(f"{name}.py").read_bytes()
+        (tmp_path / f"{name}.py").write_bytes(source)
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
+    assert code_version() == before
+    (tmp_path / "cfm.py").write_bytes(b"# another")
+    assert code_version() != before

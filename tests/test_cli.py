@@ -164,7 +164,7 @@ def test_density(run, target):
         entropy = float(re.search(r"entropy +([\d.]+)", result.output)[1])
         assert entropy == pytest.approx(math.log(32), abs=1e-4)
         assert nll > entropy - 3 * error
-        gap = float(re.search(r"divergence +([\d.]+)", result.output)[1])
+        gap = float(re.search(r"KL +([\d.]+)", result.output)[1])
         assert gap == pytest.approx(nll - entropy, abs=1e-3)
     if target == "own.csv":  # in the units of the file: log(50 √(2πe)), and a little
         assert math.log(50) + 1.3 < nll < math.log(50) + 1.8
@@ -173,14 +173,17 @@ def test_density(run, target):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["gone.safetensors"], ["CHECKPOINT", "gone.safetensors cannot be read"]),
-        (["text.safetensors"], ["CHECKPOINT", "cannot be read as safetensors"]),
+        (
+            ["gone.safetensors"],
+            ["CHECKPOINT", "'gone.safetensors' cannot be read: it does not exist"],
+        ),
+        (["text.safetensors"], ["CHECKPOINT", "no safetensors file"]),
         (["ot", "--probes", "0"], ["--probes"]),
         (["ot", "--divergence", "precise"], ["--divergence", "exact, hutchinson"]),
         (["ot", "--out", "a.jpeg"], ["--out", "a.jpeg"]),
         (["moons"], ["the source has no log-density"]),
         (["4d", "--out", "a.png"], ["--out", "4 dimensions"]),
-        (["lost"], ["lost.csv is not there any more"]),
+        (["lost"], ["lost.csv is not there"]),
     ],
 )
 def test_density_of_what_has_none(run, arguments, words):
@@ -434,11 +437,14 @@ def test_resume_ends_where_the_whole_run_does(run, monkeypatch):
     again = CliRunner().invoke(main, ["--resume", str(part), "--solver", "rk4", "--samples", "32"])
     assert again.exit_code == 0, again.output
     assert "30 steps, resumed after 10" in again.output and "with rk4" in again.output
-    assert part.exists() and whole.exists()
+    assert list(Path("runs").iterdir()) == [whole]
     ours, theirs = (safetensors(content)[1] for content in (whole.read_bytes(), expected))
     assert ours == theirs
     done = CliRunner().invoke(main, ["--resume", str(whole)])
-    assert done.exit_code == 0 and "30 steps, resumed after 30" in done.output
+    assert done.exit_code == 0 and "30 steps, all done before" in done.output
+    assert load_checkpoint(whole)[1]["solver"] == "rk4"
+    assert CliRunner().invoke(main, ["--resume", str(whole), "--solver", "heun"]).exit_code == 0
+    assert load_checkpoint(whole)[1]["solver"] == "rk4"
 
 
 def safetensors(content: bytes):
@@ -565,7 +571,7 @@ def test_samples_of_users_points_are_in_their_units(run):
     entropy = np.log(2 * np.pi * np.e) + np.log(20 * 0.1)
     assert -rows[:, 2].mean() == pytest.approx(entropy, abs=0.2)
     lost = CliRunner().invoke(main, ["evaluate", str(path)])
-    assert lost.exit_code == 2 and "points.csv is not there any more" in lost.output
+    assert lost.exit_code == 2 and "points.csv is not there" in lost.output
 
 
 def test_evaluate(run):
@@ -583,3 +589,27 @@ def test_evaluate(run):
     assert coarse["nll"] == numbers["nll"]  # the flow's own, whatever solver
     in_words = CliRunner().invoke(main, ["evaluate", str(path)]).stdout
     assert all(name in in_words for name in numbers)
+
+
+@pytest.mark.parametrize(
+    "option", [["--schedule", "constant"], ["--weight-decay", "1"], ["--lr", "0.01"]]
+)
+def test_options_of_training_reach_it(run, option):
+    """Two runs that differ in one of them learn different weights."""
+    run(), run(*option)
+    first, second = (load_checkpoint(path)[0] for path in Path("runs").iterdir())
+    assert not mx.allclose(first.layers[0].weight, second.layers[0].weight, atol=1e-5)
+
+
+def test_other_points_in_the_same_file_are_trained_anew(run):
+    """Even with the same mean and scale."""
+    line = np.arange(-20.0, 21)
+    for column in (line, -line):
+        np.savetxt("a.csv", np.stack([line, column], axis=1), delimiter=",")
+        compared = ["compare", *QUICK, "--target", "a.csv", "--method", "cfm", "--solver", "euler"]
+        assert CliRunner().invoke(main, compared).exit_code == 0
+    assert len(list(Path("runs").iterdir())) == 2
+    last = max(Path("runs").iterdir(), key=lambda path: path.stat().st_mtime)
+    first = next(path for path in Path("runs").iterdir() if path != last)
+    assert "is not what it was" in CliRunner().invoke(main, ["evaluate", str(first)]).output
+    assert "is not what it was" not in CliRunner().invoke(main, ["evaluate", str(last)]).output

@@ -46,8 +46,10 @@ def test_every_method_is_trained_once_and_solved_by_all(compare):
     assert (first["nfe"], rows[2]["excess_loss"]) == ("100", "")
     printed = Path("media/compare.md").read_text(encoding="utf-8")
     assert printed in result.output
-    value = re.search(r"\| cfm \| euler \| 100 \| (\S+) ±", printed)[1]
-    assert float(value) == pytest.approx(float(first["w2_squared"]), rel=1e-2)
+    cells = [cell.strip() for cell in printed.splitlines()[2].split("|")][3:-1]
+    names = ["nfe", "w2_squared", "normalized_path_energy", "straightness", "excess_loss", "nll"]
+    for name, cell in zip(names, cells, strict=False):
+        assert float(cell.split(" ± ")[0]) == pytest.approx(float(first[name]), rel=1e-2), name
     assert Path("media/compare.png").stat().st_size > 20_000
 
 
@@ -55,11 +57,13 @@ def test_numbers_are_those_of_evaluate(compare):
     """One by one from the checkpoint, without what cells share."""
     import json
 
-    compare("--method", "vp", "--solver", "rk4", "--solver", "midpoint", "--source", "normal")
-    (path,) = Path("runs").iterdir()
+    how = ["--source", "normal", "--seeds", "2", "--ode-steps", "4"]
+    compare("--method", "vp", "--solver", "rk4", "--solver", "midpoint", *how)
     for row in table():
+        (path,) = Path("runs").glob(f"*_seed{row['seed']}_*")
+        assert int(row["nfe"]) == 4 * SOLVERS[row["solver"]].stages
         arguments = ["evaluate", str(path), "--json", "--solver", row["solver"]]
-        alone = json.loads(CliRunner().invoke(main, arguments).stdout)
+        alone = json.loads(CliRunner().invoke(main, [*arguments, "--ode-steps", "4"]).stdout)
         for name in ("w2_squared", "w2_squared_of_true_samples", "normalized_path_energy", "nll"):
             assert float(row[name]) == pytest.approx(alone[name], rel=1e-4), name
 
@@ -139,8 +143,8 @@ def test_interrupted_training_goes_on(compare, monkeypatch):
     again = compare(*arguments)
     assert again.exit_code == 0, again.output
     assert looks[6:] == [11, 20, 30]
-    assert len(table()) == 4 and part.exists()
-    (whole,) = (path for path in Path("runs").glob("vp*") if path != part)
+    assert len(table()) == 4 and not part.exists()
+    (whole,) = Path("runs").glob("vp*")
     assert load_checkpoint(whole)[1]["trained_steps"] == 30
 
 
@@ -156,6 +160,22 @@ def test_options_go_to_the_methods_that_have_them(compare):
     configs = {c["method"]: c for c in (load_checkpoint(p)[1] for p in Path("runs").iterdir())}
     assert configs["poly"]["power"] == 3 and configs["cnf"]["power"] is None
     assert configs["poly"]["sigma"] == 0.2 and configs["cnf"]["sigma"] is None
+
+
+def test_seeds_that_failed_are_counted(compare, monkeypatch):
+    generate = comparison.generate
+
+    def fail(run, *arguments):
+        if run.config["seed"] > 1:
+            raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
+        return generate(run, *arguments)
+
+    monkeypatch.setattr("comparison.generate", fail)
+    for first, mark in ((0, r"\S+ ± \S+ \(2\)"), (1, r"[\d.]+ \(1\)")):
+        result = compare(
+            "--method", "cfm", "--solver", "heun", "--seeds", "3", "--seed", str(first)
+        )
+        assert re.search(rf"\| cfm \| heun \|[^|]*\| {mark} \|", result.output), result.output
 
 
 def test_a_failed_solve_is_a_gap(compare, monkeypatch):
@@ -180,6 +200,7 @@ def test_a_failed_solve_is_a_gap(compare, monkeypatch):
         (["--solver", "rk5"], ["--solver", "rk4"]),
         (["--power", "2"], ["--power", "poly"]),
         (["--network", "exact"], ["--network", "exact"]),
+        (["--nfe", "20", "--ode-steps", "5"], ["--nfe", "--ode-steps"]),
         (["--seeds", "0"], ["--seeds"]),
         (["--out", "a.txt"], ["--out", ".png"]),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import evaluation
+from datasets import DATASETS
 from main import main
 from settings import settle
 
@@ -119,3 +120,56 @@ def test_work_precision_has_the_orders_of_the_solvers():
     for nfe, error in curves["dopri5"]:
         assert nfe > 0 and error < 0.5
     assert curves["dopri5"][-1][1] < 1e-5 < curves["euler"][-1][1]
+
+
+def test_units_far_from_zero(tmp_path):
+    """Seconds since 1970: float32 knows them to a minute or two only."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1000, 2)) * [16, 1]
+    found = []
+    for name, offset in (("near", 0.0), ("far", 1.7e9)):
+        path = tmp_path / f"{name}.csv"
+        np.savetxt(path, points + np.array([offset, 0]), fmt="%.17g", delimiter=",")
+        run = a_run("--target", str(path), "--samples", "300")
+        still = evaluation.generate(run, lambda t, x: 0 * x)
+        nll = evaluation.likelihood_of_target(run, lambda t, x: 0 * x, 300).nll
+        least = evaluation.path_shape(run, shift).least
+        found.append([still.distances.to_target, still.distances.best, nll, least])
+    np.testing.assert_allclose(*found, rtol=1e-3)
+
+
+def test_training_is_shown_the_units_of_the_target(stretched):
+    run, points = stretched
+    start, end = evaluation.law_of_training(run, (0, 1), 3_000)
+    np.testing.assert_allclose(end.std(axis=0), points.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(start.std(axis=0), points.std(axis=0), rtol=0.1)
+
+
+def test_densities_are_exact_and_estimates_repeat():
+    run = a_run("--source", "normal", "--target", "moons")
+    bend = lambda t, x: mx.tanh(x[:, ::-1]) - t * x  # noqa: E731
+    (x0, x1, y0, y1), learned, _ = evaluation.densities(run, bend)
+    x, y = (a + (b - a) * 0.5 / len(learned) for a, b in ((x0, x1), (y0, y1)))
+    corner = np.exp(evaluation.log_density(run, bend, np.array([[x, y]])))
+    assert learned[0, 0] == pytest.approx(corner[0], rel=1e-3)
+    how = {"divergence": "hutchinson", "probes": 2}
+    once, again = (evaluation.likelihood_of_target(run, bend, 50, **how).nll for _ in range(2))
+    assert once == again
+
+
+def test_samples_by_a_coarse_solver_have_the_density_of_the_flow():
+    """At the places where they are, and not that of the coarse steps."""
+    run = a_run("--source", "normal", "--target", "moons", "--solver", "euler", "--ode-steps", "3")
+    bend = lambda t, x: mx.tanh(x[:, ::-1]) - t * x  # noqa: E731
+    (rows,) = evaluation.sample_in_parts(run, bend, 40, 100, log_prob=True)
+    np.testing.assert_allclose(
+        rows[:, 2], evaluation.log_density(run, bend, rows[:, :2]), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("target", ["annulus", "checkerboard"])
+def test_no_sample_is_outside_its_density(target):
+    data = DATASETS[target]
+    for seed in range(4):
+        x = data.sample(500_000, mx.random.key(seed))
+        assert mx.all(mx.isfinite(data.log_prob(x))).item()

@@ -42,7 +42,7 @@ def in_numpy(name, source, points, t, x):
 
 
 @pytest.mark.parametrize("source", ["normal", "8gaussians"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_against_numpy(name, source):
     source = DATASETS[source]
     field = exact_velocity(independent(name), source, POINTS)
@@ -84,7 +84,7 @@ def test_finite_at_the_ends_and_far_away(name, sigma):
         assert np.isfinite(np.array(field(mx.array(t), x))).all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_the_flow_generates_the_points(name):
     """And blurs them where σ(1) is not 0: W2² to the target as between two true samples."""
     count = 1000

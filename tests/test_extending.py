@@ -46,7 +46,7 @@ def test_the_suite_tests_them(extended):
     """The tests of orders, endpoints and velocities find the new entries by themselves."""
     shutil.copytree(ROOT / "tests", extended / "tests")
     shutil.copy(ROOT / "pyproject.toml", extended)
-    chosen = ["tests/test_cfm.py", "tests/test_solver.py", "tests/test_datasets.py"]
+    chosen = [f"tests/test_{name}.py" for name in ("cfm", "exact", "solver", "odeint", "datasets")]
     options = ["-v", "-p", "no:cacheprovider", "-k", "smooth or ssprk3 or eight"]
     output = python(extended, "-m", "pytest", *options, *chosen)
     for name in ("smooth", "ssprk3", "eight"):

@@ -1,12 +1,15 @@
+import inspect
 from pathlib import Path
 
 import matplotlib.image
+import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from figures import FIGURES
 from main import main
+from solver import SOLVERS
 
 QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
 ALL = [part for name in FIGURES for part in ("--figure", name)]
@@ -96,10 +99,10 @@ def test_the_page_of_the_exact_field(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "ot"], ["ot", "independent"]),
+        (["--method", "ot"], ["--method", "ot"]),
         (["--method", "fm", "--source", "8gaussians"], ["--source", "8gaussians"]),
-        (["--source", "moons"], ["moons", "isotropic Gaussians"]),
-        (["--target", "gaussian4d"], ["2"]),
+        (["--source", "moons"], ["--source", "moons", "8gaussians"]),
+        (["--target", "gaussian4d"], ["--target", "gaussian4d"]),
         (["--points", "600"], ["--points", "600"]),
         (["--out", "a.png"], ["--out", ".html"]),
     ],
@@ -109,3 +112,62 @@ def test_pages_that_cannot_be(run, arguments, words):
     assert result.exit_code == 2, result.output
     for word in words:
         assert word in result.output
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the drawing functions are given, by name."""
+    import panels
+    import plots
+
+    seen = {}
+    for module, names in (
+        (plots, ("plot_work_precision", "plot_density")),
+        (panels, ("plot_field", "plot_samples", "plot_time")),
+    ):
+        for name in names:
+            function = getattr(module, name)
+
+            def record(out, *arguments, name=name, function=function, **named):
+                bound = inspect.signature(function).bind(out, *arguments, **named)
+                seen[name] = bound.arguments
+
+            monkeypatch.setattr(module, name, record)
+    return seen
+
+
+def test_figures_are_given_what_they_show(run, drawn, monkeypatch):
+    """For a field that is known: everything moves by (3, −4)."""
+    monkeypatch.setattr("models.MLP.__call__", lambda self, t, x: mx.array([3.0, -4.0]) + 0 * x)
+    monkeypatch.delattr("models.MLP.with_jvp")
+    names = ("field", "samples", "time", "workprecision", "density")
+    options = ["--source", "normal", "--target", "8gaussians", "--samples", "1000"]
+    result = run(*options, *(part for name in names for part in ("--figure", name)))
+    assert result.exit_code == 0, result.output
+    velocity = drawn["plot_field"]["velocity"](0.3, np.zeros((2, 2)))
+    np.testing.assert_allclose(velocity, [[3, -4]] * 2)
+    for t, cloud in zip(drawn["plot_field"]["times"], drawn["plot_field"]["points"], strict=True):
+        np.testing.assert_allclose(cloud.mean(axis=0), [3 * t, -4 * t], atol=0.2)
+    samples = drawn["plot_samples"]
+    np.testing.assert_allclose(samples["source"].mean(axis=0), [0, 0], atol=0.2)
+    np.testing.assert_allclose(samples["generated"].mean(axis=0), [3, -4], atol=0.2)
+    assert np.abs(np.linalg.norm(samples["target"], axis=1) - 5).max() < 2
+    time = drawn["plot_time"]
+    training, flow = time["rows"].values()
+    assert len(training) == len(flow) == len(time["times"]) == 7
+    assert (
+        np.linalg.norm(training[0], axis=1).mean()
+        < 2
+        < 4
+        < np.linalg.norm(training[-1], axis=1).mean()
+    )
+    np.testing.assert_allclose(flow[3].mean(axis=0), [1.5, -2], atol=0.2)
+    assert drawn["plot_work_precision"]["adaptive"] == {
+        name for name, tableau in SOLVERS.items() if tableau.adaptive
+    }
+    box, learned = drawn["plot_density"]["box"], drawn["plot_density"]["learned"]
+    row, column = np.unravel_index(learned.argmax(), learned.shape)
+    place = [
+        a + (b - a) * (k + 0.5) / len(learned) for (a, b), k in ((box[:2], column), (box[2:], row))
+    ]
+    np.testing.assert_allclose(place, [3, -4], atol=0.2)

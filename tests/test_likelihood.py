@@ -315,3 +315,17 @@ def test_couplings_and_activations_leave_a_flow_a_flow():
     for activation in ACTIVATIONS:
         model = MLP(width=8, depth=1, activation=activation)
         assert np.isfinite(np.array(log_prob(model, mx.zeros((2, 2)), NORMAL.log_prob))).all()
+
+
+def test_a_field_that_overrides_only_its_velocity_is_differentiated_anew():
+    class Doubled(MLP):
+        def __call__(self, t, x):
+            return 2 * super().__call__(t, x)
+
+    mx.random.seed(0)
+    model = Doubled(width=8, depth=1)
+    x, t = mx.random.normal((6, 2)), mx.array(0.3)
+    ours = np.array(divergence(model, t, x))
+    np.testing.assert_allclose(
+        ours, np.array(divergence(lambda t, x: model(t, x), t, x)), rtol=1e-4
+    )

@@ -49,7 +49,7 @@ def test_closed_form_in_both_directions(name, dtype):
 def test_fixed_solvers_step_on_the_times(name, times):
     x0 = math.exp(-times[0])
     solution = odeint(decay, mx.array([x0], mx.float64), times, solver=name)
-    tol = {1: 3e-3, 2: 1e-5, 4: 1e-9}[SOLVERS[name].order]
+    tol = {1: 3e-3, 2: 1e-5, 3: 1e-7}.get(SOLVERS[name].order, 1e-9)
     np.testing.assert_allclose(np.array(solution.x)[:, 0], np.exp(-times), atol=tol)
     assert solution.nfe == 200 * SOLVERS[name].stages
     assert (solution.accepted, solution.rejected) == (200, 0)
@@ -159,7 +159,7 @@ def test_a_solution_can_be_called_between_its_times(name, span):
     spent = len(calls)
     times = np.random.default_rng(0).uniform(0, 2, 20)
     expected = quadratic_solution(np.array([1.0, 0.4]), times[:, None])
-    tol = {1: 8e-2, 2: 3e-3, 3: 3e-5}.get(SOLVERS[name].order, 1e-6)
+    tol = {1: 8e-2, 2: 3e-3, 3: 6e-5}.get(SOLVERS[name].order, 1e-6)
     np.testing.assert_allclose(np.array(solution(times)), expected, atol=tol)
     assert solution(1.0).shape == (2,)
     assert solution([1.0]).shape == (1, 2)

@@ -14,6 +14,8 @@ from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS
 from main import main
+from runs import checkpoint_path
+from settings import settle
 from solver import SOLVERS
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,15 @@ def test_the_commands_of_pictures_are_accepted(file, command):
         main.commands[name].make_context(name, others)
     else:
         main.make_context("main.py", arguments)
+
+
+def test_the_checkpoint_of_the_examples_is_that_of_the_default_run():
+    options = main.make_context("main.py", []).params
+    for name in ("figures", "out", "resume", "save_every"):
+        options.pop(name)
+    path = str(checkpoint_path(settle(options)))
+    for name in ("sample", "density", "animate", "evaluate"):
+        assert f"python main.py {name} {path}" in main.commands[name].help
 
 
 def test_every_command_has_an_example_in_help_and_here():
