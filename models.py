@@ -21,7 +21,7 @@ from randomness import as_key
 def isru(x):
     """x / √(1 + x²), the inverse square root unit (Carlile et al. 2017).
 
-    As smooth and bounded as tanh, and several times cheaper on a CPU.
+    As smooth and bounded as tanh, and the cheapest of its kind on a CPU.
     """
     return _biased_isru(x, mx.zeros(x.shape[-1:], x.dtype))
 

@@ -23,6 +23,7 @@ from style import (
     bounding_limits,
     density_line,
     draw_paths,
+    few_points,
     legend,
     paths_box,
     save,
@@ -65,7 +66,8 @@ def plot_comparison(
             axes.annotate(name, (0.5, 1), xycoords="axes fraction", fontsize=10, **above)
         _title(figure, title, targets.shape[1])
         most = max((paths.shape[1] for paths, _ in cells.values()), default=0)
-        legend(figure, names, f"{min(shown, most)} paths in each")
+        crosses = few_points(targets) is not None
+        legend(figure, names, f"{min(shown, most)} paths in each", crosses=crosses)
         save(figure, out)
 
 

@@ -26,6 +26,7 @@ from style import (
     density_grid,
     draw_paths,
     is_square,
+    few_points,
     legend,
     save,
     say_first_two,
@@ -68,7 +69,8 @@ def plot_trajectories(
         draw_paths(axes, paths[:, : 10 * shown], target, shown)
         axes.set_title(title)
         say_first_two(axes, paths.shape[2])
-        legend(figure, names, f"{min(shown, paths.shape[1])} paths")
+        crosses = few_points(target) is not None
+        legend(figure, names, f"{min(shown, paths.shape[1])} paths", crosses=crosses)
         save(figure, out)
 
 

@@ -165,10 +165,18 @@ def _draw_in_the_plane(axes, paths, target, shown, box, scale):
     # Below the frame, so that all is rasterized in one piece.
     axes.scatter(*source.T, color=SOURCE, **dots, zorder=2.1)
     axes.scatter(*generated.T, color=GENERATED, **dots, zorder=2.2)
-    few = np.unique(target[:1000, :2], axis=0)
-    if len(few) <= FEW:  # or they would be hidden under what is generated
+    few = few_points(target)
+    if few is not None:  # above, or they would be hidden under what is generated
         axes.scatter(*few.T, marker="+", s=30 * scale, color=PATHS, linewidths=0.8, zorder=2.3)
     axes.set(xlim=box[:2], ylim=box[2:], xlabel="$x_1$", ylabel="$x_2$")
+
+
+def few_points(target: np.ndarray) -> np.ndarray | None:
+    """The points (K, 2) that a sample in the plane, or more, is of, if they are few."""
+    if target.shape[1] < 2:
+        return None
+    points = np.unique(target[:1000, :2], axis=0)
+    return points if len(points) <= FEW else None
 
 
 def _draw_over_time(axes, paths, target, shown, limits, scale):
@@ -198,20 +206,24 @@ def say_first_two(axes, dim: int):
         axes.text(0.02, 0.02, f"the first two of {dim} dimensions", **look)
 
 
-def legend(figure, names, paths: str, columns: int = 4):
+def legend(figure, names, paths: str, columns: int = 4, crosses: bool = False):
     """Under the figure, with marks large enough to see.
 
     Args:
         names: of source and target; None for what is not drawn.
         paths: what the lines are.
+        crosses: whether the target is a few points, each drawn as a cross.
     """
     marks = [
         plt.Line2D([], [], marker="o", ls="", ms=4, color=SOURCE, label=f"source: {names[0]}"),
         plt.Line2D([], [], lw=1, color=PATHS, label=paths),
         plt.Line2D([], [], marker="o", ls="", ms=4, color=GENERATED, label="generated"),
     ]
-    if names[1]:
-        marks.append(plt.Rectangle((0, 0), 1, 1, color=TARGET_FILL, label=f"target: {names[1]}"))
+    label = f"target: {names[1]}"
+    if crosses:
+        marks.append(plt.Line2D([], [], marker="+", ls="", ms=6, color=PATHS, label=label))
+    elif names[1]:
+        marks.append(plt.Rectangle((0, 0), 1, 1, color=TARGET_FILL, label=label))
     figure.legend(
         handles=marks,
         loc="outside lower center",
