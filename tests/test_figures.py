@@ -28,9 +28,9 @@ def run(tmp_path, monkeypatch):
     ("arguments", "left_out"),
     [
         (["--method", "vp"], []),
-        (["--target", "line.csv"], []),
-        (["--target", "space.csv"], ["field", "density"]),
-        (["--method", "cnf", "--steps", "3", "--train-ode-steps", "2"], []),
+        (["--target", "line.csv"], ["workprecision"]),
+        (["--target", "space.csv"], ["field", "density", "workprecision"]),
+        (["--method", "cnf", "--steps", "3", "--train-ode-steps", "2"], ["workprecision"]),
         (
             ["--network", "exact", "--points", "3", "--target", "annulus", "--sigma", "0.5"],
             ["loss"],
