@@ -33,7 +33,7 @@ def run(tmp_path, monkeypatch):
         (["--method", "cnf", "--steps", "3", "--train-ode-steps", "2"], ["workprecision"]),
         (
             ["--network", "exact", "--points", "3", "--target", "annulus", "--sigma", "0.5"],
-            ["loss"],
+            ["loss", "density", "workprecision"],
         ),
     ],
 )
