@@ -114,6 +114,12 @@ def test_jacobian_vector_products_against_differences(activation):
                 np.testing.assert_allclose(np.array(found[:, p]), expected, atol=1e-3)
 
 
+def test_the_exponential_units_have_a_slope_at_zero():
+    """From the left, which for elu is that from the right as well."""
+    for name, slope in (("elu", 1.0), ("selu", 1.0507009873554805 * 1.6732632423543772)):
+        assert mx.grad(ACTIVATIONS[name])(mx.array(0.0)).item() == pytest.approx(slope)
+
+
 def test_unknown_activation():
     with pytest.raises(ValueError, match="unknown activation 'zilu'"):
         MLP(activation="zilu")
