@@ -16,7 +16,7 @@ from datasets import DATASETS
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS, OdeError
-from options import Name, NameOrFile, Number, Whole, option
+from options import Name, NameOrFile, Number, SectionedCommand, Whole, option
 from points import SUFFIXES
 from evaluation import W2_POINTS
 from settings import (
@@ -64,6 +64,12 @@ device = output(
     help="Where to compute.",
 )
 checkpoint = click.argument("checkpoint", type=click.Path(path_type=Path))
+
+
+def command(function):
+    """`click.command` with a help page in sections."""
+    return click.command(cls=SectionedCommand)(function)
+
 
 RUN = (
     flow(

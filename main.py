@@ -1,6 +1,6 @@
 """The command line: parse, call, report. No mathematics and no drawing happen here.
 
-The main job is here, and its sisters are in `commands.py`.
+The main job is here, and its sisters are in `commands.py` and `checkpoint_commands.py`.
 """
 
 import blas  # noqa: F401  before MLX, which it makes fast
@@ -12,6 +12,7 @@ import click
 
 import runs
 from arguments import SUFFIXES_OF_FIGURES, device, output, run_options, training, usage_errors
+from checkpoint_commands import CHECKPOINT_COMMANDS
 from checkpoints import CheckpointError
 from commands import COMMANDS
 from couplings import SinkhornWarning
@@ -88,7 +89,7 @@ def main(context, figures, out, resume, save_every, **options):
         _draw(outs, run, field, result, found, history)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *CHECKPOINT_COMMANDS):
     main.add_command(command)
 
 
