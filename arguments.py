@@ -13,12 +13,12 @@ from cfm import METHODS
 from checkpoints import CheckpointError
 from couplings import COUPLINGS
 from datasets import DATASETS
+from evaluation import W2_POINTS
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS, OdeError
 from options import Name, NameOrFile, Number, SectionedCommand, Whole, option
 from points import SUFFIXES
-from evaluation import W2_POINTS
 from settings import (
     CNF,
     EXACT,

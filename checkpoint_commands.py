@@ -68,13 +68,12 @@ def density(checkpoint, out, samples, **how):
         return
     from plots import plot_density
 
-    plot_density(out, *drawn, title=f"{run.title}, {run.source.name} to {run.target.name}")
+    plot_density(out, *drawn, title=run.flow)
     click.echo(f"figure      {out}")
 
 
 def _warn_of_other_points(run: Run):
-    target = run.target
-    if isinstance(target, Points) and target.points is not None and not target.unchanged:
+    if run.target.known and not run.target.unchanged:
         name = run.config["target"]
         click.echo(f"Warning: '{name}' is not what it was when the flow was trained.", err=True)
 
@@ -190,11 +189,11 @@ def animate(checkpoint, out, seconds, **changes):
     with usage_errors():
         run, model = runs.load(checkpoint, **changes)
         paths = evaluation.paths(run, model)
-        known = not isinstance(run.target, Points) or run.target.points is not None
-        draw = run.target.sample_exactly if known else lambda n, key: None
-        target = draw(evaluation.FIGURE_POINTS, mx.random.key(0))
+        target = None
+        if run.target.known:
+            target = run.target.sample_exactly(evaluation.FIGURE_POINTS, mx.random.key(0))
     about = {
-        "title": f"{run.title}, {run.source.name} to {run.target.name}",
+        "title": run.flow,
         "names": (run.source.name, run.target.name),
         "target": target,
     }

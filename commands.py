@@ -185,7 +185,7 @@ def _save_comparison(cells, planned, out: Path, tables: list[Path]):
     plot_comparison(
         out,
         {(cell.run.method.name, cell.run.config["solver"]): cell.drawn for cell in drawn},
-        rows=list({of[0].method.name: (of[0].method.name, of[0].title) for of in planned}.values()),
+        rows=list(dict.fromkeys((of[0].method.name, of[0].title) for of in planned)),
         columns=[run.config["solver"] for run in planned[0]],
         targets=first.target.sample_exactly(evaluation.FIGURE_POINTS, mx.random.key(0)),
         title=f"{first.source.name} to {first.target.name}",

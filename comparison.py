@@ -75,19 +75,14 @@ def plan(options: dict, methods, solvers, seeds: int, nfe: int | None) -> list[l
     if options["power"] is not None and "poly" not in methods:
         raise OptionError("power", "is of 'poly', which is not compared.")
     steps = {solver: _steps(solver, nfe) or options["ode_steps"] for solver in solvers}
-    settled = [
-        settle({**options, **_for(method, options), "solver": solver, "ode_steps": steps[solver]})
-        for method in methods
-        for solver in solvers[:1]
-    ]
-    if len({run.source.name for run in settled}) > 1:
-        options = {**options, "source": "normal"}
 
     def of(method, seed):
         chosen = {**options, **_for(method, options), "seed": seed}
         return [settle({**chosen, "solver": s, "ode_steps": steps[s]}) for s in solvers]
 
     first = options["seed"]
+    if len({of(method, first)[0].source.name for method in methods}) > 1:
+        options = {**options, "source": "normal"}
     return [of(method, seed) for method in methods for seed in range(first, first + seeds)]
 
 

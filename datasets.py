@@ -54,6 +54,10 @@ class Dataset:
     outline: Callable[[int], Mixture] | None = None
     standard_normal: bool = False
 
+    unit = 1.0  # length of a unit of `standardized()` in this dataset's, a number or (D,)
+    known = True  # whether it can be sampled
+    unchanged = True  # whether it is what it was when it was standardized
+
     def sample(self, n: int, key=None):
         """n points, (n, D) float32."""
         return self.draw(n, as_key(key))
@@ -99,13 +103,20 @@ class Points(Dataset):
         return (self.points - self.mean) / self.scale
 
     @property
+    def unit(self) -> np.ndarray:
+        return self.scale
+
+    @property
+    def known(self) -> bool:
+        return self.points is not None
+
+    @property
     def unchanged(self) -> bool:
         """Whether mean and scale are those of the points, and not of others before them."""
-        return self.points is not None and _digest(self.points) == self.digest
+        return self.known and _digest(self.points) == self.digest
 
     def standardized(self) -> Dataset:
-        known = self.points is not None
-        return replace(self, draw=_resampling(self.standard_points)) if known else self
+        return replace(self, draw=_resampling(self.standard_points)) if self.known else self
 
     def restore(self, x) -> np.ndarray:
         return np.asarray(x, np.float64) * self.scale + self.mean

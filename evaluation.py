@@ -8,12 +8,10 @@ Which runs there are, and where their networks come from, is the business of `se
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import mlx.core as mx
 import numpy as np
 
-from datasets import Points
 from exact import nearly_exact_velocity
 from likelihood import EXACT_DIMENSIONS, log_prob, sample_with_log_prob
 from metrics import (
@@ -59,10 +57,15 @@ class Generated:
     distances: FlowDistances
 
 
+def _follow(run: Run, field) -> Solution:
+    """The flow of fresh source samples, in the units the network sees."""
+    x0 = run.source.sample(run.config["samples"], evaluation_keys(run.config["seed"])[0])
+    return odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving)
+
+
 def paths(run: Run, field) -> np.ndarray:
     """(FRAMES, N, D): the ways of fresh source samples, in the target's units."""
-    x0 = run.source.sample(run.config["samples"], evaluation_keys(run.config["seed"])[0])
-    return run.target.restore(odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving).x)
+    return run.target.restore(_follow(run, field).x)
 
 
 def generate(run: Run, field, best: float | None = None) -> Generated:
@@ -70,22 +73,24 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
 
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
-    paths_key, distance_key, _, _ = evaluation_keys(run.config["seed"])
-    solve, count = partial(odeint, field, **run.solving), run.config["samples"]
     began = time.perf_counter()
-    solution = solve(run.source.sample(count, paths_key), np.linspace(0, 1, FRAMES))
+    solution = _follow(run, field)
     mx.eval(solution.x)
     seconds = time.perf_counter() - began
     distances = flow_distances(
-        lambda x0: run.target.restore(solve(x0, [0.0, 1.0], dense=False).x[-1]),
+        lambda x0: _ends(run, field, x0),
         run.source,
         run.target,
-        min(count, W2_POINTS),
-        mx.random.split(distance_key, W2_DRAWS),
+        min(run.config["samples"], W2_POINTS),
+        mx.random.split(evaluation_keys(run.config["seed"])[1], W2_DRAWS),
         best,
     )
-    paths = run.target.restore(solution.x)
-    return Generated(solution, paths, seconds, distances)
+    return Generated(solution, run.target.restore(solution.x), seconds, distances)
+
+
+def _ends(run: Run, field, x0) -> np.ndarray:
+    """Where the flow carries x0, in the target's units."""
+    return run.target.restore(odeint(field, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
 
 
 def fit(run: Run, field) -> Fit | None:
@@ -127,7 +132,7 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     x0_key, x1_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 1))
     count = min(run.config["samples"], W2_POINTS)
     x0 = run.source.sample(count, x0_key)
-    scale = mx.array(run.target.scale, mx.float32) if isinstance(run.target, Points) else 1.0
+    scale = mx.array(run.target.unit, mx.float32)
     energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
     if least is None:
         least = w2_squared(run.target.restore(x0), run.target.sample_exactly(count, x1_key))
@@ -152,7 +157,7 @@ def sample_in_parts(
             x1 = run.target.restore(x1)
             found = np.array(found, np.float64) - run.target.standardize(x1)[1]
         else:
-            x1 = run.target.restore(odeint(model, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
+            x1 = _ends(run, model, x0)
             found = log_density(run, model, x1) if log_prob else None
         yield np.concatenate([x1, found[:, None]], axis=1) if log_prob else x1
 
@@ -200,10 +205,11 @@ def likelihood_of_target(run: Run, model, count: int, **how) -> Fitness:
 
 def velocity_in_units(run: Run, field) -> Callable:
     """The field as a function of numpy arrays, velocity(t, x), in the target's units."""
-    scale = run.target.scale if isinstance(run.target, Points) else 1.0
 
     def velocity(t: float, x) -> np.ndarray:
-        return np.array(field(mx.array(t, mx.float32), run.target.standardize(x)[0])) * scale
+        return (
+            np.array(field(mx.array(t, mx.float32), run.target.standardize(x)[0])) * run.target.unit
+        )
 
     return velocity
 

@@ -59,12 +59,6 @@ class Subject:
     def names(self) -> tuple[str, str]:
         return self.run.source.name, self.run.target.name
 
-    @property
-    def flow(self) -> str:
-        """The flow in words."""
-        exact = ", exact field" if self.run.is_exact else ""
-        return f"{self.run.title}{exact}, {' to '.join(self.names)}"
-
     def states(self, times) -> np.ndarray:
         """Where the generated points are at some times, (T, N, D)."""
         return self.generated.paths[[round(t * (FRAMES - 1)) for t in times]]
@@ -88,7 +82,7 @@ def _trajectories(out: Path, subject: Subject):
 def _loss(out: Path, subject: Subject):
     from plots import plot_loss
 
-    plot_loss(out, subject.history.losses, subject.fit, title=subject.flow)
+    plot_loss(out, subject.history.losses, subject.fit, title=subject.run.flow)
 
 
 def _field(out: Path, subject: Subject):
@@ -101,7 +95,7 @@ def _field(out: Path, subject: Subject):
         out,
         velocity_in_units(subject.run, subject.field),
         around(*states),
-        title=f"{subject.flow}; dots are particles of the flow",
+        title=f"{subject.run.flow}; dots are particles of the flow",
         times=FIELD_TIMES,
         points=states,
     )
@@ -110,7 +104,7 @@ def _field(out: Path, subject: Subject):
 def _density(out: Path, subject: Subject):
     from plots import plot_density
 
-    plot_density(out, *densities(subject.run, subject.field), title=subject.flow)
+    plot_density(out, *densities(subject.run, subject.field), title=subject.run.flow)
 
 
 def _samples(out: Path, subject: Subject):
@@ -122,7 +116,7 @@ def _samples(out: Path, subject: Subject):
         source=paths[0],
         target=subject.target[: paths.shape[1]],
         generated=paths[-1],
-        title=subject.flow,
+        title=subject.run.flow,
         names=subject.names,
     )
 
@@ -133,7 +127,7 @@ def _time(out: Path, subject: Subject):
     rows = {"flow": subject.states(TIMES)}
     if subject.run.method.name != CNF:
         rows = {"in training": law_of_training(subject.run, TIMES, TIME_POINTS)} | rows
-    plot_time(out, rows, TIMES, title=subject.flow, names=subject.names)
+    plot_time(out, rows, TIMES, title=subject.run.flow, names=subject.names)
 
 
 def _work_precision(out: Path, subject: Subject):
@@ -142,7 +136,7 @@ def _work_precision(out: Path, subject: Subject):
     plot_work_precision(
         out,
         work_precision(subject.run, subject.field),
-        title=subject.flow,
+        title=subject.run.flow,
         adaptive={name for name, tableau in SOLVERS.items() if tableau.adaptive},
     )
 

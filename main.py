@@ -16,7 +16,6 @@ from checkpoint_commands import CHECKPOINT_COMMANDS
 from checkpoints import CheckpointError
 from commands import COMMANDS
 from couplings import SinkhornWarning
-from datasets import Points
 from evaluation import Generated, fit, generate
 from figures import FIGURES, Subject, require_drawable
 from metrics import Fit
@@ -112,7 +111,7 @@ def _resumed(context, path: Path):
             )
     if state is None:
         raise OptionError("resume", f"'{path}' holds a network, and no training to go on with.")
-    if isinstance(run.target, Points) and not run.target.unchanged:
+    if not run.target.unchanged:
         raise OptionError(
             "resume", f"'{run.config['target']}' is not what it was when this training began."
         )

@@ -86,6 +86,12 @@ class Run:
             return method.title
         return f"{method.title}, {method.coupling.title}"
 
+    @property
+    def flow(self) -> str:
+        """What flows where, in print."""
+        exact = ", exact field" if self.is_exact else ""
+        return f"{self.title}{exact}, {self.source.name} to {self.target.name}"
+
 
 def settle(options: dict) -> Run:
     """The run that options describe, defaults filled in.
