@@ -23,7 +23,7 @@ import mlx.core as mx
 
 from couplings import COUPLINGS, Coupling
 from models import column
-from randomness import as_key
+from machine.keys import as_key
 
 
 @dataclass(frozen=True)

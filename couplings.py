@@ -16,7 +16,7 @@ from functools import cache, partial
 import mlx.core as mx
 import numpy as np
 
-from parallel import in_parts
+from machine.streams import in_parts
 
 WORKERS = 1 + min(os.cpu_count() or 1, 7)  # one more than cores: some always wait
 SWEEPS = 10  # of Sinkhorn's iteration, between looks at its error

@@ -18,8 +18,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from points import read_points
-from randomness import as_key, stratified
+from files.tables import read_points
+from machine.keys import as_key, stratified
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Dataset:
     unit = 1.0  # length of a unit of `standardized()` in this dataset's, a number or (D,)
     known = True  # whether it can be sampled
     unchanged = True  # whether it is what it was when it was standardized
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What its D dimensions are called."""
+        return tuple(f"x{d + 1}" for d in range(self.dim))
 
     def sample(self, n: int, key=None):
         """n points, (n, D) float32."""

@@ -15,7 +15,7 @@ import numpy as np
 from cfm import Method
 from datasets import Dataset, Mixture, Points
 from models import column
-from parallel import rowwise
+from machine.streams import rowwise
 
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # and for another target of one or two dimensions, their width a part of its own:

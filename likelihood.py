@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from couplings import Coupling, independent
 from odeint import bind, detached, is_traced, odeint, unchanged, value_and_pull
-from randomness import as_key
+from machine.keys import as_key
 
 DIVERGENCES = ("exact", "hutchinson")
 PROBES = ("rademacher", "gaussian")

@@ -3,23 +3,23 @@
 The main job is here, and its sisters are in `commands.py` and `checkpoint_commands.py`.
 """
 
-import blas  # noqa: F401  before MLX, which it makes fast
+import machine.blas  # noqa: F401  before MLX, which it makes fast
 
 import warnings
 from pathlib import Path
 
 import click
 
-import runs
-from arguments import SUFFIXES_OF_FIGURES, device, output, run_options, training, usage_errors
-from checkpoint_commands import CHECKPOINT_COMMANDS
-from checkpoints import CheckpointError
-from commands import COMMANDS
+from lab import store as runs
+from cli.options import SUFFIXES_OF_FIGURES, device, output, run_options, training, usage_errors
+from cli.checkpoint_commands import CHECKPOINT_COMMANDS
+from files.checkpoints import CheckpointError
+from cli.commands import COMMANDS
 from couplings import SinkhornWarning
-from evaluation import Generated, fit, generate
-from figures import FIGURES, Subject, require_drawable
-from metrics import Fit
-from options import (
+from lab.evaluation import Generated, excess, generate
+from figures.registry import FIGURES, Subject, require_drawable
+from metrics import ExcessLoss
+from cli.values import (
     FigurePath,
     Name,
     SectionedGroup,
@@ -27,8 +27,8 @@ from options import (
     forbid_options_before_a_command,
     require_writable,
 )
-from progress import training_progress
-from settings import SOLVING, OptionError, Run, settle
+from cli.progress import training_progress
+from lab.run import SOLVING, OptionError, Run, settle
 from training import History, NonFiniteLossError
 
 
@@ -83,7 +83,7 @@ def main(context, figures, out, resume, save_every, **options):
     field, history = _learned(run, model, state, save_every)
     run = runs.with_learned_source(run, field)
     with usage_errors():
-        result, found = generate(run, field), fit(run, field)
+        result, found = generate(run, field), excess(run, field)
         _report(run, result, found)
         _draw(outs, run, field, result, found, history)
 
@@ -172,13 +172,13 @@ def _warn(message, *_):
     click.echo(f"Warning: {message}.", err=True)
 
 
-def _report(run: Run, result: Generated, found: Fit | None):
+def _report(run: Run, result: Generated, found: ExcessLoss | None):
     solution, distances = result.solution, result.distances
     if found:
         click.echo(
             f"excess      loss of fresh pairs {found.loss:.3f}, least possible {found.floor:.3f} ± "
             f"{found.floor_error:.3f}; excess {found.excess:.4f} ± {found.excess_error:.4f}, "
-            f"velocity off by {found.relative_error:.1%}"
+            f"velocity off by {found.velocity_error:.1%}"
         )
     click.echo(
         f"sampling    {run.config['samples']:,} points with {run.config['solver']}, "

@@ -120,7 +120,7 @@ def normalized_path_energy(field, x0, x1, **how) -> float:
 
 
 @dataclass(frozen=True)
-class Fit:
+class ExcessLoss:
     """How near a velocity is to the best one, by the flow-matching loss on fresh pairs.
 
     Attributes:
@@ -129,7 +129,7 @@ class Fit:
         floor_error: its standard error.
         excess: loss − floor, over the same pairs.
         excess_error: its standard error.
-        relative_error: √(E‖v − u‖² / E‖u‖²) over (t, xt).
+        velocity_error: √(E‖v − u‖² / E‖u‖²) over (t, xt).
     """
 
     loss: float
@@ -137,11 +137,11 @@ class Fit:
     floor_error: float
     excess: float
     excess_error: float
-    relative_error: float
+    velocity_error: float
 
 
-def flow_fit(field, exact, method: Method, source: Dataset, target: Dataset, count: int, key):
-    """Compare a field with the exact one on `count` fresh pairs: a `Fit`."""
+def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, count: int, key):
+    """Compare a field with the exact one on `count` fresh pairs: a `ExcessLoss`."""
     x0_key, x1_key, draw_key = mx.random.split(key, 3)
     x0, x1 = source.sample(count, x0_key), target.sample(count, x1_key)
     t, noise = method.draw(x0.shape, draw_key)
@@ -150,7 +150,7 @@ def flow_fit(field, exact, method: Method, source: Dataset, target: Dataset, cou
     ut = np.array(ut, np.float64)
     loss, floor = (((velocity - ut) ** 2).mean(axis=1) for velocity in (v, u))
     relative = math.sqrt(((v - u) ** 2).sum() / (u**2).sum())
-    return Fit(float(loss.mean()), *mean_and_error(floor), *mean_and_error(loss - floor), relative)
+    return ExcessLoss(float(loss.mean()), *mean_and_error(floor), *mean_and_error(loss - floor), relative)
 
 
 def mean_and_error(values) -> tuple[float, float]:
@@ -158,3 +158,18 @@ def mean_and_error(values) -> tuple[float, float]:
     if len(values) < 2:
         return float(np.mean(values)), 0.0
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def quoted(value: float, error: float = 0.0, digits: int = 3) -> str:
+    """A number for print with as many digits as its error allows, and the error: "0.059 ± 0.009".
+
+    An error is given one digit, two where the first is a 1. Without one, `digits` significant
+    ones are given.
+    """
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return f"{value:.{digits}g}" if not error else f"{value:.{digits}g} ± {error:.2g}"
+    first = math.floor(math.log10(error))
+    decimals = -first + (float(f"{error:.1g}") < 2 * 10.0**first)
+    if decimals <= 0:
+        return f"{round(value, decimals):.0f} ± {round(error, decimals):.0f}"
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

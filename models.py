@@ -14,8 +14,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from parallel import rowwise
-from randomness import as_key
+from machine.streams import rowwise
+from machine.keys import as_key
 
 
 def isru(x):

@@ -23,8 +23,8 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map
 
 from cfm import coupling_key
-from checkpoints import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
-from randomness import step_key
+from files.checkpoints import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
+from machine.keys import step_key
 
 __all__ = ["SCHEDULES", "CheckpointError", "History", "NonFiniteLossError", "load_checkpoint"]
 __all__ += ["save_checkpoint", "train"]

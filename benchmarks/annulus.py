@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import blas  # noqa: F401  before MLX
+import machine.blas  # noqa: F401  before MLX
 
 import matplotlib
 
@@ -29,7 +29,7 @@ from cfm import METHODS
 from datasets import DATASETS
 from models import MLP
 from odeint import odeint
-from style import GENERATED, PATHS, SOURCE, STYLE, save
+from figures.style import GENERATED, PATHS, SOURCE, STYLE, save
 from training import train
 
 COUNT, SEEDS = 100_000, range(3)

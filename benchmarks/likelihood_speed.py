@@ -36,7 +36,7 @@ LAYERS = 4
 
 
 def ours(data):
-    import blas  # noqa: F401  before MLX
+    import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
 
@@ -194,7 +194,7 @@ def work(side: str, folder: str):
 
 def prepare(folder: Path):
     """Train the network, draw the points and find their densities, once for all sides."""
-    import blas  # noqa: F401  before MLX
+    import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np

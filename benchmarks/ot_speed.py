@@ -56,7 +56,7 @@ def torchcfm() -> float:
 
 
 def ours(method: str, activation: str) -> float:
-    import blas  # noqa: F401  before MLX
+    import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
 

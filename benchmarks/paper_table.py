@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import blas  # noqa: F401  before MLX
+import machine.blas  # noqa: F401  before MLX
 
 import click
 import mlx.core as mx
@@ -24,7 +24,7 @@ from datasets import DATASETS
 from metrics import path_energy, w2_squared
 from models import MLP
 from odeint import odeint
-from randomness import EVALUATION, step_key
+from machine.keys import EVALUATION, step_key
 from training import train
 
 PAIRS = (

@@ -26,7 +26,7 @@ WAVES = 3
 
 
 def ours(weights, x0):
-    import blas  # noqa: F401  before MLX
+    import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
 
@@ -144,7 +144,7 @@ def work(side: str, folder: str):
 
 def prepare(folder: Path):
     """Train the network and draw the points, once for all sides."""
-    import blas  # noqa: F401  before MLX
+    import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import blas  # noqa: F401  before MLX
+import machine.blas  # noqa: F401  before MLX
 
 import matplotlib
 
@@ -29,7 +29,7 @@ from likelihood import MaximumLikelihood, log_prob
 from metrics import w2_squared
 from models import MLP
 from odeint import odeint
-from style import GENERATED, SOURCE, STYLE, save
+from figures.style import GENERATED, SOURCE, STYLE, save
 from training import train
 
 SOURCE_DATA, TARGET = DATASETS["normal"], DATASETS["checkerboard"]

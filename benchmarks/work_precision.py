@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import blas  # noqa: F401  before MLX
+import machine.blas  # noqa: F401  before MLX
 
 import click
 import mlx.core as mx
@@ -126,7 +126,7 @@ def draw(results, out):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from style import STYLE, save
+    from figures.style import STYLE, save
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(3, 5, figsize=(11, 6.6), layout="constrained")

@@ -1,4 +1,4 @@
-import blas  # noqa: F401  before MLX, as every entry point does
+import machine.blas  # noqa: F401  before MLX, as every entry point does
 
 import mlx.core as mx
 import pytest

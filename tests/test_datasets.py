@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datasets import DATASETS, a_few_points, load_points, standard_normal
-from randomness import as_key, step_key, stratified
+from machine.keys import as_key, step_key, stratified
 
 N = 40_000
 

@@ -14,8 +14,8 @@ from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS
 from main import main
-from runs import checkpoint_path
-from settings import settle
+from lab.store import checkpoint_path
+from lab.run import settle
 from solver import SOLVERS
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ import click
 import mlx.core as mx
 import numpy as np
 
-import evaluation
-import runs
-from arguments import (
+from lab import evaluation
+from lab import store as runs
+from cli.options import (
     SUFFIXES_OF_FIGURES,
     checkpoint,
     command,
@@ -23,10 +23,10 @@ from arguments import (
     usage_errors,
 )
 from datasets import Points
-from evaluation import W2_POINTS, Fitness
-from options import FigurePath, Number, Whole, require_writable
-from progress import overall_progress
-from settings import OptionError, Run
+from lab.evaluation import W2_POINTS, Likelihood
+from cli.values import FigurePath, Number, Whole, require_writable
+from cli.progress import overall_progress
+from lab.run import OptionError, Run
 
 SAMPLES_PART = 50_000  # points in one solve
 
@@ -60,13 +60,13 @@ def density(checkpoint, out, samples, **how):
         out = out or Path("media", f"density_{checkpoint.stem}.png")
         require_writable(out, "--out")
         _warn_of_other_points(run)
-        fitness = evaluation.likelihood_of_target(run, model, samples, **how)
+        likelihood = evaluation.likelihood_of_target(run, model, samples, **how)
         drawn = evaluation.densities(run, model) if run.target.dim <= 2 else None
-    _report_fitness(fitness, run, samples)
+    _report_likelihood(likelihood, run, samples)
     if drawn is None:
         click.echo(f"figure      none: the flow has {run.target.dim} dimensions")
         return
-    from plots import plot_density
+    from figures.plots import plot_density
 
     plot_density(out, *drawn, title=run.flow)
     click.echo(f"figure      {out}")
@@ -78,16 +78,16 @@ def _warn_of_other_points(run: Run):
         click.echo(f"Warning: '{name}' is not what it was when the flow was trained.", err=True)
 
 
-def _report_fitness(fitness: Fitness, run: Run, count: int):
+def _report_likelihood(likelihood: Likelihood, run: Run, count: int):
     click.echo(
-        f"NLL         {fitness.nll:.4f} ± {fitness.nll_error:.4f} nats, of {count:,} fresh samples "
+        f"NLL         {likelihood.nll:.4f} ± {likelihood.nll_error:.4f} nats, of {count:,} fresh samples "
         f"of {run.target.name}"
     )
-    if fitness.entropy is not None:
+    if likelihood.entropy is not None:
         click.echo(
-            f"entropy     {fitness.entropy:.4f} nats, that of {run.target.name} itself: the least "
+            f"entropy     {likelihood.entropy:.4f} nats, that of {run.target.name} itself: the least "
             f"NLL there is\n"
-            f"KL          {fitness.gap:.4f} ± {fitness.gap_error:.4f} nats, their difference: the "
+            f"KL          {likelihood.gap:.4f} ± {likelihood.gap_error:.4f} nats, their difference: the "
             f"Kullback–Leibler divergence"
         )
 
@@ -198,7 +198,7 @@ def animate(checkpoint, out, seconds, **changes):
         "target": target,
     }
     if out.suffix.lower() == ".html":
-        from pages import flow_page
+        from figures.pages import flow_page
 
         flow_page(out, paths, **about)
     else:
@@ -207,7 +207,7 @@ def animate(checkpoint, out, seconds, **changes):
 
 
 def _film(out: Path, paths: np.ndarray, **how):
-    from animation import AnimationError, animate
+    from figures.film import AnimationError, animate
 
     try:
         with overall_progress(1.0, "drawing") as show:

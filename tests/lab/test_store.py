@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-import checkpoints
+from files import checkpoints
 from cfm import METHODS
-from checkpoints import (
+from files.checkpoints import (
     CheckpointError,
     code_version,
     load_checkpoint,

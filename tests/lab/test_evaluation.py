@@ -6,10 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-import evaluation
+from lab import evaluation
 from datasets import DATASETS
 from main import main
-from settings import settle
+from lab.run import settle
 
 
 def a_run(*arguments):
@@ -89,12 +89,12 @@ def test_densities_do_not_depend_on_the_solver(solver):
 def test_a_likelihood_is_that_of_the_samples(target):
     """Of the standing normal distribution, against numpy; and never below the entropy."""
     run = a_run("--source", "normal", "--target", target, "--rtol", "0.1", "--atol", "0.1")
-    fitness = evaluation.likelihood_of_target(run, lambda t, x: 0 * x, 4000)
+    likelihood = evaluation.likelihood_of_target(run, lambda t, x: 0 * x, 4000)
     x = np.array(run.target.sample(100_000, mx.random.key(5)), np.float64)
     nll = (x**2).sum(axis=1).mean() / 2 + np.log(2 * np.pi)
-    assert fitness.nll == pytest.approx(nll, rel=0.02)
-    assert fitness.gap == pytest.approx(fitness.nll - fitness.entropy)
-    assert fitness.gap > 0
+    assert likelihood.nll == pytest.approx(nll, rel=0.02)
+    assert likelihood.gap == pytest.approx(likelihood.nll - likelihood.entropy)
+    assert likelihood.gap > 0
 
 
 def test_the_law_of_training():

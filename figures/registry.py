@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import (
+from lab.evaluation import (
     FIGURE_POINTS,
     FRAMES,
     Generated,
@@ -20,9 +20,9 @@ from evaluation import (
     velocity_in_units,
     work_precision,
 )
-from metrics import Fit
-from randomness import EVALUATION, step_key
-from settings import CNF, OptionError, Run
+from metrics import ExcessLoss
+from machine.keys import EVALUATION, step_key
+from lab.run import CNF, OptionError, Run
 from solver import SOLVERS
 from training import History
 
@@ -39,14 +39,14 @@ class Subject:
         run: which run.
         field: its network, or the exact field.
         generated: what it made of fresh samples.
-        fit: how near the field is to the exact one, or None.
+        excess: how near the field is to the exact one, or None.
         history: how its training went, or None.
     """
 
     run: Run
     field: Callable
     generated: Generated
-    fit: Fit | None
+    excess: ExcessLoss | None
     history: History | None
 
     @cached_property
@@ -65,7 +65,7 @@ class Subject:
 
 
 def _trajectories(out: Path, subject: Subject):
-    from plots import plot_trajectories
+    from figures.plots import plot_trajectories
 
     run, result = subject.run, subject.generated
     exact = ", exact field" if run.is_exact else ""
@@ -80,14 +80,14 @@ def _trajectories(out: Path, subject: Subject):
 
 
 def _loss(out: Path, subject: Subject):
-    from plots import plot_loss
+    from figures.plots import plot_loss
 
-    plot_loss(out, subject.history.losses, subject.fit, title=subject.run.flow)
+    plot_loss(out, subject.history.losses, subject.excess, title=subject.run.flow)
 
 
 def _field(out: Path, subject: Subject):
-    from panels import plot_field
-    from style import bounding_box, bounding_limits
+    from figures.panels import plot_field
+    from figures.style import bounding_box, bounding_limits
 
     states = subject.states(FIELD_TIMES)
     around = bounding_box if states.shape[2] > 1 else bounding_limits
@@ -102,13 +102,13 @@ def _field(out: Path, subject: Subject):
 
 
 def _density(out: Path, subject: Subject):
-    from plots import plot_density
+    from figures.plots import plot_density
 
     plot_density(out, *densities(subject.run, subject.field), title=subject.run.flow)
 
 
 def _samples(out: Path, subject: Subject):
-    from panels import plot_samples
+    from figures.panels import plot_samples
 
     paths = subject.generated.paths
     plot_samples(
@@ -122,7 +122,7 @@ def _samples(out: Path, subject: Subject):
 
 
 def _time(out: Path, subject: Subject):
-    from panels import plot_time
+    from figures.panels import plot_time
 
     rows = {"flow": subject.states(TIMES)}
     if subject.run.method.name != CNF:
@@ -131,7 +131,7 @@ def _time(out: Path, subject: Subject):
 
 
 def _work_precision(out: Path, subject: Subject):
-    from plots import plot_work_precision
+    from figures.plots import plot_work_precision
 
     plot_work_precision(
         out,

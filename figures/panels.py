@@ -8,7 +8,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 
-from style import (
+from figures.style import (
     DENSITY,
     DOTS,
     GENERATED,

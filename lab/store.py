@@ -14,7 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from checkpoints import (
+from files.checkpoints import (
     CheckpointError,
     TrainingState,
     code_version,
@@ -23,7 +23,7 @@ from checkpoints import (
 )
 from exact import exact_velocity
 from models import TRAINABLE, build
-from settings import CNF, SOLVING, Run, settle
+from lab.run import CNF, SOLVING, Run, settle
 from training import LOOK_EVERY, History, train
 
 SLOW_LOOK_EVERY = 10  # steps between looks at the loss of cnf

@@ -21,7 +21,7 @@ from datasets import (
 )
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from models import TRAINABLE
-from randomness import evaluation_keys
+from machine.keys import evaluation_keys
 from solver import SOLVERS, Tableau
 
 FIXED_STEPS = 100  # of a solver without an error estimate, unless the options say otherwise

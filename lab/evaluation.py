@@ -15,17 +15,17 @@ import numpy as np
 from exact import nearly_exact_velocity
 from likelihood import EXACT_DIMENSIONS, log_prob, sample_with_log_prob
 from metrics import (
-    Fit,
+    ExcessLoss,
     FlowDistances,
     energy_and_displacement,
     flow_distances,
-    flow_fit,
+    excess_loss,
     mean_and_error,
     w2_squared,
 )
 from odeint import Solution, odeint
-from randomness import EVALUATION, evaluation_keys, step_key
-from settings import CNF, Run
+from machine.keys import EVALUATION, evaluation_keys, step_key
+from lab.run import CNF, Run
 from solver import SOLVERS
 
 FRAMES = 101  # times at which paths are reported
@@ -69,7 +69,7 @@ def paths(run: Run, field) -> np.ndarray:
 
 
 def generate(run: Run, field, best: float | None = None) -> Generated:
-    """Carry fresh source samples to the target and measure how well they fit there.
+    """Carry fresh source samples to the target and measure how near they come to it.
 
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
@@ -93,7 +93,7 @@ def _ends(run: Run, field, x0) -> np.ndarray:
     return run.target.restore(odeint(field, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
 
 
-def fit(run: Run, field) -> Fit | None:
+def excess(run: Run, field) -> ExcessLoss | None:
     """How near the field is to the exact one, where that is known and is not the field itself."""
     cloud_key, pairs_key = mx.random.split(evaluation_keys(run.config["seed"])[2])
     if run.method.name == CNF or run.is_exact:
@@ -102,7 +102,7 @@ def fit(run: Run, field) -> Fit | None:
     if best is None:
         return None
     target = run.target.standardized()
-    return flow_fit(field, best, run.method, run.source, target, FIT_PAIRS, pairs_key)
+    return excess_loss(field, best, run.method, run.source, target, FIT_PAIRS, pairs_key)
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Fitness:
+class Likelihood:
     """How likely a flow makes fresh samples of its target, in nats.
 
     Attributes:
@@ -192,15 +192,15 @@ class Fitness:
     gap_error: float | None = None
 
 
-def likelihood_of_target(run: Run, model, count: int, **how) -> Fitness:
+def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
     """Measure the flow by `count` fresh samples of the target."""
     x = run.target.sample_exactly(count, evaluation_keys(run.config["seed"])[1])
     log_q = log_density(run, model, x, **how)
     nll = mean_and_error(-log_q)
     if run.target.log_prob is None:
-        return Fitness(*nll)
+        return Likelihood(*nll)
     log_p = np.array(run.target.log_prob(mx.array(x)), np.float64)
-    return Fitness(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
+    return Likelihood(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
 
 
 def velocity_in_units(run: Run, field) -> Callable:
@@ -287,20 +287,20 @@ def of_solver(run: Run, field, generated: Generated, least: float | None = None)
 
 def of_network(run: Run, field) -> dict:
     """The numbers that are the field's own: excess loss and likelihood."""
-    found = fit(run, field)
-    fitness = None
+    found = excess(run, field)
+    likelihood = None
     if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS:
-        fitness = likelihood_of_target(run, field, W2_POINTS)
+        likelihood = likelihood_of_target(run, field, W2_POINTS)
     return {
         "least_loss": found and found.floor,
         "excess_loss": found and found.excess,
         "excess_loss_error": found and found.excess_error,
-        "velocity_error": found and found.relative_error,
-        "nll": fitness and fitness.nll,
-        "nll_error": fitness and fitness.nll_error,
-        "entropy": fitness and fitness.entropy,
-        "kl_divergence": fitness and fitness.gap,
-        "kl_divergence_error": fitness and fitness.gap_error,
+        "velocity_error": found and found.velocity_error,
+        "nll": likelihood and likelihood.nll,
+        "nll_error": likelihood and likelihood.nll_error,
+        "entropy": likelihood and likelihood.entropy,
+        "kl_divergence": likelihood and likelihood.gap,
+        "kl_divergence_error": likelihood and likelihood.gap_error,
     }
 
 

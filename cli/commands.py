@@ -7,9 +7,9 @@ import click
 import mlx.core as mx
 import numpy as np
 
-import comparison
-import evaluation
-from arguments import (
+from lab import comparison
+from lab import evaluation
+from cli.options import (
     SUFFIXES_OF_FIGURES,
     command,
     device,
@@ -23,9 +23,9 @@ from cfm import METHODS
 from couplings import SinkhornWarning
 from datasets import DATASETS
 from models import NETWORKS
-from options import FigurePath, Name, Number, Whole, option, require_writable
-from progress import overall_progress
-from settings import CNF, OptionError, Run
+from cli.values import FigurePath, Name, Number, Whole, option, require_writable
+from cli.progress import overall_progress
+from lab.run import CNF, OptionError, Run
 from solver import SOLVERS
 
 GALLERY_POINTS = 5_000
@@ -49,7 +49,7 @@ def datasets(out):
     Example:
       python main.py datasets --out media/datasets.png
     """
-    from plots import plot_gallery
+    from figures.plots import plot_gallery
 
     require_writable(out, "--out")
     key = mx.random.key(0)
@@ -79,7 +79,7 @@ def exact(method, source, target, points, sigma, seed, out):
     Example:
       python main.py exact --target annulus --out media/exact.html
     """
-    from pages import exact_page
+    from figures.pages import exact_page
 
     require_writable(out, "--out")
     source, target, made = DATASETS[source], DATASETS[target], METHODS[method](sigma)
@@ -173,7 +173,7 @@ def _compared(planned: list[list[Run]], retrain: bool):
 
 
 def _save_comparison(cells, planned, out: Path, tables: list[Path]):
-    from panels import plot_comparison
+    from figures.panels import plot_comparison
 
     table = comparison.markdown(cells)
     out.parent.mkdir(parents=True, exist_ok=True)

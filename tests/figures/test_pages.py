@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from cfm import METHODS
 from datasets import DATASETS, gaussian_mixture, standard_normal
 from exact import exact_velocity
-from pages import SCHEDULES, exact_page, flow_page
+from figures.pages import SCHEDULES, exact_page, flow_page
 from tests.test_cfm import FORMULAS, SIGMA
 
 rng = np.random.default_rng(0)

@@ -5,12 +5,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.quiver import Quiver
 
-import panels
-import plots
-import style
-from metrics import Fit
-from panels import plot_comparison, plot_field, plot_samples, plot_time
-from plots import (
+from figures import panels
+from figures import plots
+from figures import style
+from metrics import ExcessLoss
+from figures.panels import plot_comparison, plot_field, plot_samples, plot_time
+from figures.plots import (
     bounding_box,
     density_grid,
     plot_density,
@@ -121,7 +121,7 @@ def test_one_dimension_is_drawn_over_time(tmp_path):
 
 def test_the_loss_and_its_floor(tmp_path):
     losses = [(100 * k + 1, 5 + 3 / (1 + k)) for k in range(60)]
-    plot_loss(tmp_path / "with.png", losses, Fit(5.1, 5.0, 0.05, 0.1, 0.01, 0.1), "t")
+    plot_loss(tmp_path / "with.png", losses, ExcessLoss(5.1, 5.0, 0.05, 0.1, 0.01, 0.1), "t")
     plot_loss(tmp_path / "without.png", losses, None, "t")
     plot_loss(tmp_path / "short.png", [(1, 3.0)], None, "t")
     assert colours(tmp_path / "with.png", VERMILION) > 200

@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-import parallel
+from machine import streams as parallel
 from models import MLP
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import comparison
-from checkpoints import load_checkpoint
+from lab import comparison
+from files.checkpoints import load_checkpoint
 from main import main
 from odeint import StepBudgetError
 from solver import SOLVERS

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import animation
-from animation import AnimationError, animate
-from style import STYLE
+from figures import film as animation
+from figures.film import AnimationError, animate
+from figures.style import STYLE
 
 rng = np.random.default_rng(0)
 START = rng.normal(size=(300, 2)) * 0.3

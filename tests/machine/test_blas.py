@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-import blas
+import machine.blas
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-import runs
-from evaluation import generate, of_network, of_solver
+from lab import store as runs
+from lab.evaluation import generate, of_network, of_solver
 from odeint import OdeError
-from settings import CNF, OptionError, Run, settle
+from lab.run import CNF, OptionError, Run, settle
 from solver import SOLVERS
 from training import NonFiniteLossError
 

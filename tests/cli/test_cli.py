@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 import couplings
-import runs
+from lab import store as runs
 from cfm import METHODS
-from checkpoints import load_checkpoint, load_training
+from files.checkpoints import load_checkpoint, load_training
 from couplings import COUPLINGS
 from datasets import DATASETS
 from likelihood import log_prob

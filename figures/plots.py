@@ -10,7 +10,7 @@ from itertools import cycle
 import matplotlib.pyplot as plt
 import numpy as np
 
-from style import (
+from figures.style import (
     CYCLE,
     DENSITY,
     DOTS,
@@ -74,12 +74,12 @@ def plot_trajectories(
         save(figure, out)
 
 
-def plot_loss(out, losses, fit, title: str):
+def plot_loss(out, losses, excess, title: str):
     """The training loss, and the least loss that any network could have.
 
     Args:
         losses: (step, loss) pairs, each a mean over the steps since the last.
-        fit: a `metrics.Fit`, or None where the least loss is not known.
+        excess: a `metrics.ExcessLoss`, or None where the least loss is not known.
     """
     steps, values = np.array(losses).T
     with plt.rc_context(STYLE):
@@ -89,12 +89,12 @@ def plot_loss(out, losses, fit, title: str):
             window = np.ones(10) / 10
             smooth = np.convolve(values, window, "valid")
             axes.plot(steps[5 : 5 + len(smooth)], smooth, color=SOURCE, lw=1.4, label="1,000 steps")
-        if fit:
-            axes.axhline(fit.floor, color=GENERATED, lw=1.2, ls="--", label="least possible")
-            error = [fit.floor - fit.floor_error, fit.floor + fit.floor_error]
+        if excess:
+            axes.axhline(excess.floor, color=GENERATED, lw=1.2, ls="--", label="least possible")
+            error = [excess.floor - excess.floor_error, excess.floor + excess.floor_error]
             axes.axhspan(*error, color=GENERATED, alpha=0.2, lw=0)
         settled = values[len(values) // 10 :]
-        low = min(settled.min(), fit.floor if fit else np.inf)
+        low = min(settled.min(), excess.floor if excess else np.inf)
         high = np.quantile(settled, 0.98)
         room = (high - low) or 1.0
         axes.set_ylim(low - 0.15 * room, high + 0.35 * room)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-import points
-from points import read_points
+from files import tables as points
+from files.tables import read_points
 
 TABLE = np.array([[1.0, -2.5], [3e5, 4.0], [0.125, 1e-3]])
 ROWS = ["1,-2.5", "3e5,4", "0.125,0.001"]

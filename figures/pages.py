@@ -18,9 +18,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from exact import exact_velocity
-from plots import bounding_box, density_grid
+from figures.plots import bounding_box, density_grid
 
-TEMPLATES = Path(__file__).parent / "pages"
+TEMPLATES = Path(__file__).parent / "web"
 PARTICLES, FRAMES = 1000, 201  # drawn at most, and times at which their places are kept
 DENSITIES = 51  # times at which the density is kept
 GRIDS = {1: (160, 0.02), 2: (80, 0.014)}  # dimensions → its cells a side, and bandwidth

@@ -10,16 +10,16 @@ import click
 import mlx.core as mx
 
 from cfm import METHODS
-from checkpoints import CheckpointError
+from files.checkpoints import CheckpointError
 from couplings import COUPLINGS
 from datasets import DATASETS
-from evaluation import W2_POINTS
+from lab.evaluation import W2_POINTS
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS, OdeError
-from options import Name, NameOrFile, Number, SectionedCommand, Whole, option
-from points import SUFFIXES
-from settings import (
+from cli.values import Name, NameOrFile, Number, SectionedCommand, Whole, option
+from files.tables import SUFFIXES
+from lab.run import (
     CNF,
     EXACT,
     EXACT_POINTS,

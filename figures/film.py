@@ -16,7 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from PIL import Image
 
-from style import (
+from figures.style import (
     GENERATED,
     ON_WHITE,
     PATHS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from figures import FIGURES
+from figures.registry import FIGURES
 from main import main
 from solver import SOLVERS
 
@@ -117,8 +117,8 @@ def test_pages_that_cannot_be(run, arguments, words):
 @pytest.fixture
 def drawn(monkeypatch):
     """What the drawing functions are given, by name."""
-    import panels
-    import plots
+    from figures import panels
+    from figures import plots
 
     seen = {}
     for module, names in (
