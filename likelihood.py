@@ -2,7 +2,6 @@
 
 Along dx/dt = v(t, x) the logarithm of the density changes by −∇·v (Chen et al. 2018, eq. 8), so
 one solve of (x, ∫ ∇·v dt) says both where a point came from and what its density has become.
-How a solve goes is the business of `odeint.py`.
 """
 
 import math
@@ -11,16 +10,15 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
-from couplings import Coupling, independent
-from odeint import bind, detached, is_traced, odeint, unchanged, value_and_pull
+from couplings import independent
+from gradients import Bound, guarded, is_traced, refuse_hidden
 from machine.keys import as_key
+from odeint import odeint
 
 DIVERGENCES = ("exact", "hutchinson")
 PROBES = ("rademacher", "gaussian")
-INDEPENDENT = independent()
-EXACT_DIMENSIONS = 256  # of the exact divergence, whose cost grows with them, at most
+EXACT_DIMENSIONS = 256  # the most that the exact divergence takes; its cost grows with them
 
 
 def divergence(field: Callable, t, x, probes=None):
@@ -30,8 +28,8 @@ def divergence(field: Callable, t, x, probes=None):
         field: called as field(t, x); a row of what it returns depends on that row of x alone.
         t: 0-d array.
         x: (N, D).
-        probes: (P, N, D) directions ε for Hutchinson's estimates εᵀ (∂v/∂x) ε; where there are
-            none, the trace is exact, from D vector–Jacobian products.
+        probes: (P, N, D) directions ε for Hutchinson's estimates εᵀ (∂v/∂x) ε; without them
+            the trace is exact, from D vector–Jacobian products.
 
     Returns:
         (N,), or one estimate for every probe, (P, N).
@@ -42,7 +40,7 @@ def divergence(field: Callable, t, x, probes=None):
 def velocity_and_divergence(field: Callable, t, x, probes=None):
     """v(t, x) and its `divergence`, sharing one evaluation of the field.
 
-    A field may bring a method `with_jvp` for this, as `models.MLP` does.
+    A field may have a faster way of its own, a method `with_jvp` like that of `models.MLP`.
     """
     count, dim = x.shape
     exact = probes is None
@@ -62,7 +60,10 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
 
 
 def _brings_jvp(kind: type) -> bool:
-    """Whether a class has a `with_jvp` that was written for its `__call__`, or for a later one."""
+    """Whether a class has a `with_jvp` that agrees with its `__call__`.
+
+    A subclass that overrides `__call__` alone inherits one that does not.
+    """
     for base in kind.__mro__:
         if "with_jvp" in vars(base):
             return True
@@ -86,7 +87,7 @@ def log_prob(
     atol: float = 1e-5,
     **how,
 ):
-    """log p1(x1), the log-density of a flow's end: log p0(x0) − ∫ ∇·v dt, in nats.
+    """log p1(x1), the log-density where a flow ends: log p0(x0) − ∫ ∇·v dt, in nats.
 
     One solve from t = 1 back to 0. It can be differentiated with respect to x1 and to weights,
     by any `gradient` of `odeint`.
@@ -99,16 +100,16 @@ def log_prob(
         probes: how many directions of Hutchinson's estimate, drawn once and kept for the whole
             solve (Grathwohl et al. 2019), all carried in it.
         distribution: of the probes, "rademacher" or "gaussian".
-        key: decides them.
+        key: of the random numbers that the probes are drawn from.
         error: return the standard error over probes too.
-        solver, rtol, atol, how: for `odeint`.
+        solver, rtol, atol, how: as in `odeint`.
 
     Returns:
-        (N,) nats; with `error` also (N,), the standard error over probes, 0 for an exact
-        divergence and no number for one probe.
+        (N,) nats; with `error` also (N,), the standard error over probes: 0 for an exact
+        divergence, NaN for a single probe.
 
     Raises:
-        ValueError: for arguments that make no sense.
+        ValueError: for an argument that is not as described.
         OdeError: for a solve that cannot be finished.
     """
     directions = _directions(field, x1, source_log_prob, divergence, probes, distribution, key)
@@ -132,7 +133,7 @@ def sample_with_log_prob(
 ):
     """Where a flow carries x0, and the log-density there, by one solve from t = 0 to 1.
 
-    Args and errors are those of `log_prob`, but for x0 (N, D), samples of the source.
+    The arguments and errors are those of `log_prob`, except x0: (N, D) samples of the source.
 
     Returns:
         x1 (N, D) and its log-density (N,); with `error` also the standard error over probes.
@@ -144,68 +145,33 @@ def sample_with_log_prob(
 
 
 def _solve(field, x, times, directions, parameters=None, gradient="direct", **how):
-    """(x, ∫ ∇·v dt) at the second time; the integral is (N,) or, for probes, (P, N)."""
-    function, parameters, module = bind(field, parameters)
-    parameters = parameters if module is None else module.trainable_parameters()
+    """x and ∫ ∇·v dt at the second of two times; the integral is (N,) or, for probes, (P, N).
 
-    def both(t, x, parameters):
-        with unchanged(module):
-            if module is not field:
-                bound = lambda t, x: function(t, x, parameters)  # noqa: E731
-                return velocity_and_divergence(bound, t, x, directions)
-            module.update(parameters or {})
-            return velocity_and_divergence(module, t, x, directions)
+    A divergence is a derivative. If MLX differentiates a solve of it step by step, it must be
+    guarded; the other gradients guard the whole solve. Neither sees arrays that are not named.
+    """
+    bound = Bound(field, parameters)
+
+    def rates(t, x, parameters):
+        with bound.given(parameters) as field:
+            return velocity_and_divergence(field, t, x, directions)
 
     if _may_evaluate(x):
-        _refuse_hidden(function, module, mx.array(times[0], x.dtype), x, parameters or {})
-        traced = any(is_traced(leaf) for _, leaf in tree_flatten((x, parameters or {})))
-        both = _guarded(both) if traced and gradient == "direct" else both
+        refuse_hidden(bound, mx.array(times[0], x.dtype), x)
+        if gradient == "direct" and is_traced((x, bound.parameters)):
+            rates = guarded(rates)
     shape = x.shape[:1] if directions is None else directions.shape[:2]
-    state = odeint(
-        (lambda t, state: both(t, state[0], None))
-        if parameters is None
-        else (lambda t, state, parameters: both(t, state[0], parameters)),
+    solution = odeint(
+        lambda t, state, parameters: rates(t, state[0], parameters),
         (x, mx.zeros(shape, x.dtype)),
         times,
-        parameters=parameters,
+        parameters=bound.parameters,
+        gradient=gradient,
         dense=False,
         check_hidden=False,
-        gradient=gradient,
         **how,
-    ).x
-    return state[0][-1], state[1][-1]
-
-
-def _refuse_hidden(function, module, t, x, parameters):
-    """Raise if the field depends on what is being differentiated and is not named."""
-    with unchanged(module):
-        if is_traced(function(t, detached(x), detached(parameters))):
-            raise ValueError(
-                "the field uses arrays that are being differentiated; name them as `parameters`"
-            )
-
-
-def _guarded(function: Callable) -> Callable:
-    """The function, safe to be evaluated step by step while MLX differentiates.
-
-    A derivative taken inside another makes MLX forget what the outer one is of: evaluating
-    anything computed with the same arrays afterwards leaves a gradient of zero. So the inner
-    one works on copies, and what it means for the outer one is computed on the way back.
-    """
-
-    @mx.custom_function
-    def guarded(t, x, parameters):
-        return function(t, detached(x), detached(parameters))
-
-    @guarded.vjp
-    def pull_back(inputs, cotangents, _):
-        t, x, parameters = inputs
-        _, (x, parameters) = value_and_pull(
-            lambda x, parameters: function(t, x, parameters), (x, parameters), cotangents
-        )
-        return mx.zeros_like(t), x, parameters
-
-    return lambda t, x, parameters: guarded(t, x, {} if parameters is None else parameters)
+    )
+    return tuple(leaf[-1] for leaf in solution.x)
 
 
 def _check_finite(x):
@@ -224,7 +190,7 @@ def _may_evaluate(x) -> bool:
 
 
 def _at_the_end(start, gathered, error: bool):
-    """log p1 from log p0 and the estimates of what was gathered on the way."""
+    """log p1 from log p0 and what was gathered on the way, (N,) or an estimate a probe (P, N)."""
     if gathered.ndim == 1:
         return (start + gathered, mx.zeros_like(start)) if error else start + gathered
     found = start + mx.mean(gathered, axis=0)
@@ -235,7 +201,7 @@ def _at_the_end(start, gathered, error: bool):
 
 
 def _directions(field, x, source_log_prob, divergence, probes, distribution, key):
-    """The probes (P, N, D), or None for the exact divergence; what makes no sense is refused."""
+    """The probes (P, N, D), or None for the exact divergence, once the arguments are checked."""
     if source_log_prob is None:
         raise ValueError("the source has no log-density, so the flow has none")
     if not isinstance(x, mx.array) or x.ndim != 2 or not x.size:
@@ -248,8 +214,8 @@ def _directions(field, x, source_log_prob, divergence, probes, distribution, key
     if divergence == "exact":
         if x.shape[1] > EXACT_DIMENSIONS:
             raise ValueError(
-                f"the exact divergence in {x.shape[1]} dimensions takes as many backward passes "
-                f"for every evaluation; up to {EXACT_DIMENSIONS} are done, and beyond "
+                f"the exact divergence in {x.shape[1]} dimensions would take {x.shape[1]} "
+                f"backward passes an evaluation, and {EXACT_DIMENSIONS} is the most allowed; "
                 "divergence='hutchinson' estimates it with a few"
             )
         return None
@@ -274,8 +240,8 @@ class MaximumLikelihood:
             `model.source`, that is learned with it.
         divergence, probes: see `log_prob`.
         solver: a name in `solver.SOLVERS`.
-        steps: so many equal steps; None to step as the error allows.
-        rtol, atol: then, its tolerances.
+        steps: how many equal steps a solve takes; None for steps as long as their errors allow.
+        rtol, atol: the tolerances of those errors.
         gradient: "direct", "checkpoint" or "adjoint", see `odeint`.
     """
 
@@ -291,11 +257,11 @@ class MaximumLikelihood:
     name = "cnf"
     title = "Continuous normalising flow"
     normal_source = False
-    coupling: Coupling = INDEPENDENT
+    coupling = independent()
 
     @property
     def compiled(self) -> bool:
-        """Whether a training step can be compiled: not where the solve waits for the host."""
+        """Whether MLX can compile a training step: not if the solve looks at numbers on its way."""
         return self.steps is not None and self.gradient == "direct"
 
     def pair_loss(self, model, x0, x1, key=None):

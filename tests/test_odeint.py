@@ -1,4 +1,9 @@
+"""Whole solves: closed forms, costs, reports, failures, and what is refused."""
+
+import ast
 import math
+import sys
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -14,7 +19,19 @@ pytestmark = pytest.mark.usefixtures("cpu")
 
 FIXED = [name for name, tableau in SOLVERS.items() if not tableau.adaptive]
 ADAPTIVE = [name for name, tableau in SOLVERS.items() if tableau.adaptive]
-DTYPES = [mx.float32, mx.float64]
+TIGHT = [name for name in ADAPTIVE if SOLVERS[name].order > 2]  # affordable at 1e-8
+
+
+def test_the_library_can_be_taken_along():
+    """Its modules import MLX, numpy and those before them alone."""
+    known = {*sys.stdlib_module_names, "mlx", "numpy"}
+    for name in ("tableaus", "solver", "walk", "gradients", "odeint"):
+        source = (Path(__file__).parents[1] / f"{name}.py").read_text("utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [getattr(node, "module", None) or alias.name for alias in node.names]
+                assert {module.split(".")[0] for module in modules} <= known, name
+        known.add(name)
 
 
 def decay(t, x):
@@ -30,10 +47,11 @@ def quadratic_solution(x0, t):
     return x0 / (1 + x0 * t**2)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float64])
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_closed_form_in_both_directions(name, dtype):
-    tol = 1e-5 if dtype == mx.float32 else {2: 1e-6, 3: 1e-8}.get(SOLVERS[name].order, 1e-9)
+    affordable = 10.0 ** (-2 - 2 * SOLVERS[name].order)
+    tol = 1e-5 if dtype == mx.float32 else max(1e-9, affordable)
     x0 = np.array([0.5, 1.0, 2.0])
     times = np.linspace(0, 2, 9)
     there = odeint(quadratic, mx.array(x0, dtype), times, solver=name, rtol=tol, atol=tol)
@@ -49,8 +67,8 @@ def test_closed_form_in_both_directions(name, dtype):
 def test_fixed_solvers_step_on_the_times(name, times):
     x0 = math.exp(-times[0])
     solution = odeint(decay, mx.array([x0], mx.float64), times, solver=name)
-    tol = {1: 3e-3, 2: 1e-5, 3: 1e-7}.get(SOLVERS[name].order, 1e-9)
-    np.testing.assert_allclose(np.array(solution.x)[:, 0], np.exp(-times), atol=tol)
+    bound = max(0.005 ** SOLVERS[name].order, 1e-13)
+    np.testing.assert_allclose(np.array(solution.x)[:, 0], np.exp(-times), atol=bound)
     assert solution.nfe == 200 * SOLVERS[name].stages
     assert (solution.accepted, solution.rejected) == (200, 0)
 
@@ -62,6 +80,7 @@ def test_one_euler_step_by_hand():
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_steps_decides_the_cost_whatever_the_times(name):
+    """And what is reported is what the solution says when it is called there."""
     times = [0.0, 0.123, 0.5, 0.77, 1.0]
     many = odeint(decay, mx.array([1.0], mx.float64), times, solver=name, steps=20)
     few = odeint(decay, mx.array([1.0], mx.float64), [0.0, 1.0], solver=name, steps=20)
@@ -69,9 +88,7 @@ def test_steps_decides_the_cost_whatever_the_times(name):
     expected = 20 * (tableau.stages - 1) + 1 if tableau.fsal else 20 * tableau.stages
     assert many.nfe == few.nfe == expected
     assert many.accepted == few.accepted == 20
-    assert many.x[-1].item() == few.x[-1].item()
-    tol = {1: 3e-2, 2: 1e-3}.get(tableau.order, 1e-5)
-    np.testing.assert_allclose(np.array(many.x)[:, 0], np.exp(-np.array(times)), atol=tol)
+    np.testing.assert_allclose(np.array(few(times)), np.array(many.x), rtol=1e-13)
 
 
 def test_nfe_is_counted_and_independent_of_the_output_grid():
@@ -119,21 +136,11 @@ def test_no_time_to_go(times, name):
     assert (solution.nfe, solution.accepted, solution.rejected) == (0, 0, 0)
 
 
-def test_the_field_sees_time_as_an_array_of_the_state_s_dtype():
-    seen = set()
-
-    def field(t, x):
-        seen.add((t.shape, t.dtype))
-        return -x
-
-    odeint(field, mx.array([1.0], mx.float64), [0.0, 1.0])
-    assert seen == {((), mx.float64)}
-
-
 def test_pytrees():
-    """A rotation split over a dict and a tuple stays on its circle."""
+    """A rotation split over a dict and a tuple stays on its circle; t is of the state's dtype."""
 
     def field(t, state):
+        assert (t.shape, t.dtype) == ((), mx.float64)
         return {"q": (state["p"],), "p": -state["q"][0]}
 
     state = {"q": (mx.array([1.0, 0.0], mx.float64),), "p": mx.array([0.0, 1.0], mx.float64)}
@@ -147,7 +154,6 @@ def test_pytrees():
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("span", [(0.0, 2.0), (2.0, 0.0)])
 def test_a_solution_can_be_called_between_its_times(name, span):
-    """Of x' = −2 t x² on one equal grid for all; the error is that of the interpolant."""
     calls = []
 
     def field(t, x):
@@ -159,8 +165,8 @@ def test_a_solution_can_be_called_between_its_times(name, span):
     spent = len(calls)
     times = np.random.default_rng(0).uniform(0, 2, 20)
     expected = quadratic_solution(np.array([1.0, 0.4]), times[:, None])
-    tol = {1: 8e-2, 2: 3e-3, 3: 6e-5}.get(SOLVERS[name].order, 1e-6)
-    np.testing.assert_allclose(np.array(solution(times)), expected, atol=tol)
+    bound = 4 * (2 / 64) ** min(SOLVERS[name].order, 3)  # a quadratic interpolant errs by dt³
+    np.testing.assert_allclose(np.array(solution(times)), expected, atol=bound)
     assert solution(1.0).shape == (2,)
     assert solution([1.0]).shape == (1, 2)
     np.testing.assert_allclose(np.array(solution(span)), np.array(solution.x), rtol=1e-13)
@@ -269,27 +275,16 @@ def oscillator(rate, damping, drive):
 
 
 @problems
-@given(small, small, small, small, small, st.floats(0.1, 3), st.sampled_from(ADAPTIVE[1:]))
-def test_there_and_back_again(rate, damping, drive, q, p, span, name):
+@given(small, small, small, small, small, st.floats(0.2, 0.8), st.sampled_from(TIGHT))
+def test_splitting_or_turning_round_changes_nothing(rate, damping, drive, q, p, part, name):
     field = oscillator(rate, damping, drive)
     x0 = mx.array([q, p], mx.float64)
     how = {"solver": name, "rtol": 1e-8, "atol": 1e-8}
-    end = odeint(field, x0, [0.0, span], **how).x[-1]
-    back = odeint(field, end, [span, 0.0], **how).x[-1]
+    _, middle, end = odeint(field, x0, [0.0, part, 2.0], **how).x
+    from_the_middle = odeint(field, middle, [part, 2.0], **how).x[-1]
+    back = odeint(field, end, [2.0, 0.0], **how).x[-1]
+    np.testing.assert_allclose(np.array(from_the_middle), np.array(end), atol=1e-5)
     np.testing.assert_allclose(np.array(back), [q, p], atol=1e-4)
-
-
-@problems
-@given(small, small, small, small, small, st.floats(0.2, 0.8), st.sampled_from(ADAPTIVE[1:]))
-def test_splitting_the_interval_changes_nothing(rate, damping, drive, q, p, part, name):
-    field = oscillator(rate, damping, drive)
-    x0 = mx.array([q, p], mx.float64)
-    how = {"solver": name, "rtol": 1e-8, "atol": 1e-8}
-    whole = odeint(field, x0, [0.0, part, 2.0], **how)
-    first = odeint(field, x0, [0.0, part], **how).x[-1]
-    second = odeint(field, first, [part, 2.0], **how).x[-1]
-    np.testing.assert_allclose(np.array(whole.x[1]), np.array(first), atol=1e-5)
-    np.testing.assert_allclose(np.array(whole.x[2]), np.array(second), atol=1e-5)
 
 
 @problems
@@ -314,17 +309,6 @@ def test_tighter_tolerances_mean_smaller_errors():
         errors.append(abs(x - quadratic_solution(2.0, 2.0)))
         assert errors[-1] < 10 * tol
     assert errors == sorted(errors, reverse=True)
-
-
-@pytest.mark.parametrize("times", [[0.0, 1.0], [0.0, 0.3, 1.0], np.array([0.0, 1.0])])
-def test_gradient_through_the_steps(times):
-    """d/dx0 of x0 / (1 + x0 t²) is 1 / (1 + x0 t²)²."""
-
-    def end(x0):
-        return odeint(quadratic, x0, times, rtol=1e-8, atol=1e-8).x[-1].sum()
-
-    gradient = mx.grad(end)(mx.array([1.0, 5.0], mx.float64))
-    np.testing.assert_allclose(np.array(gradient), [1 / 4, 1 / 36], rtol=1e-6)
 
 
 def test_a_fixed_solve_can_be_compiled():
@@ -390,23 +374,20 @@ def test_non_finite_initial_state(name):
         ({"t": [0.0, 1.0, 0.5]}, "increase or decrease"),
         ({"t": [0.0, math.nan]}, "not finite"),
         ({"solver": "dopri55"}, "did you mean 'dopri5'"),
-        ({"solver": "zzz"}, "there are euler, "),
+        ({"solver": "zzz"}, "there are .*rk4, "),
         ({"rtol": 0.0}, "rtol must be a positive number"),
-        ({"atol": -1.0}, "atol must be a positive number"),
-        ({"rtol": math.nan}, "rtol must be a positive number"),
+        ({"atol": math.nan}, "atol must be a positive number"),
         ({"steps": 0}, "steps must be a positive whole number"),
         ({"steps": 2.5}, "steps must be a positive whole number"),
         ({"max_steps": True}, "max_steps must be a positive whole number"),
-        ({"rtol": "tight"}, "rtol must be a positive number"),
-        ({"rtol": None}, "rtol must be a positive number"),
+        ({"max_steps": None}, "max_steps must be a positive whole number"),
+        ({"rtol": "tight"}, "rtol must be a positive number, not 'tight'"),
         ({"solver": []}, "unknown solver"),
         ({"field": lambda t, x: None}, "returns NoneType"),
-        ({"field": lambda t, x: 1.0}, "returns float"),
-        ({"max_steps": 0}, "max_steps must be a positive whole number"),
         ({"first_step": 0.0}, "first_step must be a positive number"),
         ({"max_step": -1.0}, "max_step must be a positive number"),
         ({"rtol": {"x": 1e-3}}, "in the structure of x0"),
-        ({"gradient": "magic"}, "gradient"),
+        ({"gradient": "magic"}, "unknown gradient 'magic'; there are direct, "),
         ({"x0": mx.array([1, 2])}, "float32 or float64"),
         ({"x0": [1.0, 2.0]}, "float32 or float64"),
         ({"x0": mx.zeros((0, 2))}, "empty"),
