@@ -1,250 +1,65 @@
-"""Sources and targets: samplers, with log-densities where they are known.
+"""The datasets that have a name, and a user's own points.
 
-`DATASETS` is what the command line offers on either side of a flow; adding a dataset is adding
-an entry. Places and spreads are given in the units of the data; spreads are standard
-deviations. A sample of n points is spread evenly over the parts of its distribution
-(`randomness.stratified`): each point by itself follows it exactly, and the n together represent
-it better than independent ones. Gaussian noise is drawn independently.
-
-`load_points` makes a dataset of a user's own points, which `points.py` reads.
+`DATASETS` is what the command line offers on either side of a flow; adding a dataset is adding an
+entry. `load_points` makes a dataset of a file.
 """
 
-import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from files.tables import read_points
-from machine.keys import as_key, stratified
+from distributions import (
+    Dataset,
+    Mixture,
+    Points,
+    Units,
+    a_few_points,
+    curve,
+    gaussian,
+    gaussian_mixture,
+    standard_normal,
+    units_of,
+)
+from files.tables import read_table
+from machine.keys import stratified
+
+__all__ = ["DATASETS", "Dataset", "Mixture", "Points", "Units", "a_few_points", "curve"]
+__all__ += ["gaussian", "gaussian_mixture", "load_points", "standard_normal"]
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """An equal mixture of isotropic Gaussians: means (K, D), and the components' std."""
+def load_points(path, columns=None, units: Units | None = None) -> Points:
+    """The points of a file as a dataset: .csv, .npy or .npz, see `files.tables.read_table`.
 
-    means: mx.array
-    std: float
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A distribution one can sample.
-
-    Attributes:
-        name: its name in `DATASETS`.
-        description: what it is, exactly.
-        dim: D.
-        draw: (n, key) → (n, D) float32.
-        log_prob: (N, D) → (N,), the log-density in nats, or None where there is no closed form.
-        mixture: its components, if it is a mixture of a few isotropic Gaussians.
-        outline: n → a mixture of n Gaussians that is nearly the dataset, if there is one.
-        standard_normal: whether it is N(0, I).
-    """
-
-    name: str
-    description: str
-    dim: int
-    draw: Callable
-    log_prob: Callable | None = None
-    mixture: Mixture | None = None
-    outline: Callable[[int], Mixture] | None = None
-    standard_normal: bool = False
-
-    unit = 1.0  # length of a unit of `standardized()` in this dataset's, a number or (D,)
-    known = True  # whether it can be sampled
-    unchanged = True  # whether it is what it was when it was standardized
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What its D dimensions are called."""
-        return tuple(f"x{d + 1}" for d in range(self.dim))
-
-    def sample(self, n: int, key=None):
-        """n points, (n, D) float32."""
-        return self.draw(n, as_key(key))
-
-    def sample_exactly(self, n: int, key=None) -> np.ndarray:
-        """The same (n, D) as float64, which a user's units may need."""
-        return self.restore(self.standardized().sample(n, key))
-
-    def standardized(self) -> "Dataset":
-        """The dataset in the units that networks see; these unless it is a user's points."""
-        return self
-
-    def restore(self, x) -> np.ndarray:
-        """Points (..., D) of `standardized()` in this dataset's own units."""
-        return np.asarray(x)
-
-    def standardize(self, x):
-        """Points (..., D) of this dataset's units in those of `standardized()`, float32.
-
-        And the logarithm of the volume that a unit of the latter has in the former.
-        """
-        return mx.array(x, mx.float32), 0.0
-
-
-@dataclass(frozen=True)
-class Points(Dataset):
-    """A user's own points, drawn with replacement.
-
-    Attributes:
-        points: (M, D) float64.
-        mean, scale: (D,) float64, theirs: `standardized()` has mean 0 and standard deviation 1.
-        digest: of the points that mean and scale are of.
-    """
-
-    points: np.ndarray | None = None
-    mean: np.ndarray | None = None
-    scale: np.ndarray | None = None
-    digest: str = ""
-
-    @property
-    def standard_points(self) -> np.ndarray:
-        """(M, D), of mean 0 and standard deviation 1."""
-        return (self.points - self.mean) / self.scale
-
-    @property
-    def unit(self) -> np.ndarray:
-        return self.scale
-
-    @property
-    def known(self) -> bool:
-        return self.points is not None
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether mean and scale are those of the points, and not of others before them."""
-        return self.known and _digest(self.points) == self.digest
-
-    def standardized(self) -> Dataset:
-        return replace(self, draw=_resampling(self.standard_points)) if self.known else self
-
-    def restore(self, x) -> np.ndarray:
-        return np.asarray(x, np.float64) * self.scale + self.mean
-
-    def standardize(self, x):
-        z = (np.asarray(x, np.float64) - self.mean) / self.scale
-        return mx.array(z.astype(np.float32)), float(np.log(self.scale).sum())
-
-
-def load_points(path) -> Points:
-    """The user's own points as a dataset: .csv, .npy or .npz, see `points.read_points`.
+    Args:
+        path: the file.
+        columns: names or numbers, from 1, of the columns that are the points; all if None.
+        units: those in which a network has seen the points that were in this file. Then these are
+            the dataset's, whatever is in the file now; and a file that is not there any more gives
+            a dataset that knows its units and cannot be sampled.
 
     Raises:
         ValueError: for a file that cannot be used; one sentence says why.
     """
-    points = read_points(path)
+    path = Path(path)
+    if units and not path.exists():
+        return _forgotten(path, units)
+    points, names = read_table(path, columns)
     count, dim = points.shape
-    return Points(
-        name=Path(path).stem,
-        description=f"{count:,} points of {path}, drawn with replacement",
-        dim=dim,
-        draw=_resampling(points),
-        points=points,
-        mean=points.mean(axis=0),
-        scale=points.std(axis=0),
-        digest=_digest(points),
-    )
-
-
-def forgotten_points(path, mean, scale, digest) -> Points:
-    """A user's points whose file is gone: their units are known, and they cannot be sampled."""
-
-    def draw(n, key):
+    if units and len(units.mean) != dim:
         raise ValueError(
-            f"the file {Path(path).absolute()} is not there, and so neither are its points"
+            f"the number of columns of '{path}' is {dim} now, and was {len(units.mean)} in training"
         )
-
-    mean, scale = np.array(mean, np.float64), np.array(scale, np.float64)
-    about = {"mean": mean, "scale": scale, "digest": digest}
-    return Points(Path(path).stem, f"points of {path}", len(mean), draw, **about)
+    about = f"{count:,} points of {path}, drawn with replacement"
+    return Points.of(path.stem, about, points, units or units_of(points, names))
 
 
-def a_few_points(dataset: Dataset, count: int, key) -> Points:
-    """So many points of a dataset as a dataset of its own, in the same units."""
-    name = f"{count:,} points of {dataset.name}"
-    if isinstance(dataset, Points):
-        rows = np.array(mx.random.permutation(len(dataset.points), key=key))[:count]
-        points, mean, scale = dataset.points[rows], dataset.mean, dataset.scale
-    else:
-        points = np.array(dataset.sample(count, key), np.float64)
-        mean, scale = np.zeros(dataset.dim), np.ones(dataset.dim)
-    draw = _resampling(points)
-    return Points(name, name, dataset.dim, draw, points=points, mean=mean, scale=scale)
-
-
-def _digest(points: np.ndarray) -> str:
-    return hashlib.sha256(points.astype("<f8").tobytes()).hexdigest()[:16]
-
-
-def _resampling(points: np.ndarray) -> Callable:
-    rows = mx.array(points.astype(np.float32))
-    return lambda n, key: rows[mx.random.randint(0, len(points), (n,), key=key)]
-
-
-def gaussian_mixture(name: str, description: str, means, std: float, **kwargs) -> Dataset:
-    """An equal mixture of isotropic Gaussians: means (K, D), one standard deviation."""
-    means = mx.array(means, mx.float32)
-    count, dim = means.shape
-
+def _forgotten(path: Path, units: Units) -> Points:
     def draw(n, key):
-        which_key, noise_key = mx.random.split(key)
-        which = mx.minimum((count * stratified(n, which_key)).astype(mx.int32), count - 1)
-        return means[which] + std * mx.random.normal((n, dim), key=noise_key)
+        raise ValueError(f"the file {path.absolute()} is not there, and so neither are its points")
 
-    def log_prob(x):
-        squares = mx.sum(mx.square((x[:, None] - means) / std), axis=-1)
-        normaliser = math.log(count) + dim * math.log(std * math.sqrt(2 * math.pi))
-        return mx.logsumexp(-squares / 2, axis=-1) - normaliser
-
-    return Dataset(name, description, dim, draw, log_prob, Mixture(means, std), **kwargs)
-
-
-def standard_normal(dim: int) -> Dataset:
-    """N(0, I) in any number of dimensions."""
-    return gaussian_mixture(
-        "normal",
-        "the standard normal distribution N(0, I), in the plane unless the other side has more "
-        "or fewer dimensions",
-        [[0.0] * dim],
-        std=1.0,
-        standard_normal=True,
-    )
-
-
-def gaussian(name: str, description: str, mean: np.ndarray, factor: np.ndarray) -> Dataset:
-    """N(μ, L Lᵀ): mean (D,) and the lower triangular factor L (D, D)."""
-    dim = len(mean)
-    constants = (mean, factor, np.linalg.inv(factor))
-    mean, factor, inverse = (mx.array(array.astype(np.float32)) for array in constants)
-    normaliser = dim / 2 * math.log(2 * math.pi) + float(np.log(np.diag(constants[1])).sum())
-
-    def draw(n, key):
-        return mean + mx.random.normal((n, dim), key=key) @ factor.T
-
-    def log_prob(x):
-        return -mx.sum(mx.square((x - mean) @ inverse.T), axis=-1) / 2 - normaliser
-
-    return Dataset(name, description, dim, draw, log_prob)
-
-
-def curve(name: str, description: str, position: Callable, std: float = 0.15) -> Dataset:
-    """A curve in the plane blurred by a Gaussian: position maps (n,) in [0, 1) to (n, 2)."""
-
-    def draw(n, key):
-        place_key, noise_key = mx.random.split(key)
-        noise = mx.random.normal((n, 2), key=noise_key)
-        return position(stratified(n, place_key)) + std * noise
-
-    def outline(n):
-        return Mixture(position((mx.arange(n) + 0.5) / n), std)
-
-    blurred = f"{description}, blurred by a Gaussian of standard deviation {std:g}"
-    return Dataset(name, blurred, 2, draw, outline=outline)
+    return Points(path.stem, f"points of {path}", len(units.mean), draw, units=units)
 
 
 def _circle(count: int, radius: float):

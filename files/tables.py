@@ -1,29 +1,45 @@
-"""Files of points: a table of numbers, a point a row, as .csv, .npy or .npz.
+"""A user's table of numbers, a point in each row, read from a .csv, .npy or .npz file.
 
-Whatever is wrong with a file is said in one sentence, with its place. What the points are for is
-the business of others.
+Whatever is wrong with a file is said in one sentence, with its place.
 """
 
 import csv
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 SUFFIXES = (".csv", ".npy", ".npz")
+SEPARATORS = (";", "\t", ",", " ")  # the likelier first: a comma may be a decimal one
+LOOKED_AT = 100  # lines from which the separator is told
 LARGEST_FILE = 500_000_000  # bytes
-LARGEST_NUMBER = 1e18
+LARGEST_NUMBER = 1e18  # its square is still a float32
+LEAST_SPREAD = 1e-18  # so is the square of a spread
+ROUNDING = 10 * np.finfo(np.float64).eps  # relative spread that is no more than rounding
+ECHOED = 40  # letters of a file that are repeated in a sentence about it
+LISTED = 12  # names of columns, likewise
 
 
-def read_points(path) -> np.ndarray:
-    """The points of a file, (M, D) float64; a single column or a flat array has D = 1.
+def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The points of a file, (M, D) float64, and the names of their D columns.
+
+    A file .csv is separated by semicolons, tabs, commas or spaces, in UTF-8, UTF-16 or Latin-1.
+    Lines that begin with # are comments. The names stand in a first line without numbers, or in
+    the last comment before the numbers if it has as many words as there are columns; otherwise
+    they are x1, x2, …. Where commas do not separate they are decimal commas. A file .npy, or .npz
+    with one array, holds a table (M, D) or a single column (M,). Pickles are not read.
 
     Args:
-        path: .csv (separated by commas, semicolons, tabs or spaces; a first row that is not
-            numbers is a header), .npy, or .npz with one array. Pickles are not read.
+        path: file to read.
+        columns: names of columns or their numbers, counted from 1, in the order wanted; all if
+            None. The others may hold anything.
 
     Raises:
-        ValueError: for a file that is missing, too large, empty, ragged or not of numbers, and
-            for points that are fewer than two, not finite, too large, or alike in a column.
+        ValueError: for a file that is missing, too large or ragged, for columns that it has not or
+            that do not hold numbers, and for points that are fewer than two, not finite, too
+            large, or alike in a column.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -35,16 +51,14 @@ def read_points(path) -> np.ndarray:
                 f"'{path}' has {path.stat().st_size / 1e6:,.0f} MB, more than the "
                 f"{LARGEST_FILE / 1e6:,.0f} MB that are read"
             )
-        points = read(path)
+        points, names, place = read(path, columns)
     except OSError as error:
         raise ValueError(f"'{path}' cannot be read: {error.strerror or error}") from None
-    return _checked(points, path)
+    _check(points, names, place, path)
+    return points, names
 
 
-def _checked(points: np.ndarray, path: Path) -> np.ndarray:
-    points = points[:, None] if points.ndim == 1 else points
-    if points.ndim != 2 or not points.shape[1]:
-        raise ValueError(f"'{path}' must hold a table (points, dimensions), not {points.shape}")
+def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Path):
     if len(points) < 2:
         number = "1 point" if len(points) else "0 points"
         raise ValueError(f"'{path}' holds {number}; at least 2 are needed")
@@ -53,58 +67,198 @@ def _checked(points: np.ndarray, path: Path) -> np.ndarray:
         (np.abs(points) > LARGEST_NUMBER, f"a number beyond ±{LARGEST_NUMBER:g}"),
     ):
         if bad.any():
-            row, column = np.argwhere(bad)[0] + 1
-            raise ValueError(f"'{path}' has {fault} in point {row}, column {column}")
-    spread = points.std(axis=0) <= 1e-12 * np.abs(points).max(axis=0)
-    if spread.any():
-        column = np.argmax(spread) + 1
-        raise ValueError(f"'{path}' has the same number everywhere in column {column}")
-    return points
+            row, column = np.argwhere(bad)[0]
+            raise ValueError(
+                f"'{path}' has {fault} in {place(row)}, column {_shown(names[column])}"
+            )
+    spread, largest = points.std(axis=0), np.abs(points).max(axis=0)
+    for column, name in enumerate(map(_shown, names)):
+        if np.ptp(points[:, column]) == 0:
+            raise ValueError(f"'{path}' has the same number everywhere in column {name}")
+        if spread[column] <= max(LEAST_SPREAD, ROUNDING * largest[column]):
+            raise ValueError(
+                f"'{path}' has numbers up to {largest[column]:g} in column {name} that vary by "
+                f"{spread[column]:.1g} only, too little to compute with"
+            )
 
 
-def _read_numpy(path: Path) -> np.ndarray:
+def _read_numpy(path: Path, columns: Sequence | None):
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
-    except (ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"'{path}' is not a file of numbers that numpy reads: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # of many kinds: numpy's, those of zip files and of memory
+        about = _shown(error) or type(error).__name__
+        raise ValueError(f"'{path}' is not a file of numbers that numpy reads: {about}") from None
     if len(arrays) != 1:
-        names = ", ".join(arrays) or "none"
-        raise ValueError(f"'{path}' must hold one array; it holds {names}")
+        raise ValueError(f"'{path}' must hold one array; it holds {_listed(arrays) or 'none'}")
     (array,) = arrays.values()
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"'{path}' must hold numbers, not {array.dtype}")
-    return array.astype(np.float64)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = array.dtype if isinstance(array, np.ndarray) else "something else"
+        raise ValueError(f"'{path}' must hold numbers, not {_shown(kind)}")
+    table = array[:, None] if array.ndim == 1 else array
+    if table.ndim != 2 or not table.shape[1]:
+        raise ValueError(f"'{path}' must hold a table (points, dimensions), not {table.shape}")
+    names = _names([""] * table.shape[1])
+    chosen = _chosen(names, columns, path)
+    points = np.ascontiguousarray(table[:, chosen], np.float64)
+    return points, tuple(names[c] for c in chosen), lambda row: f"row {row + 1}"
 
 
-def _read_csv(path: Path) -> np.ndarray:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"'{path}' is not a text file") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    separator = next((mark for mark in ",;\t" if lines and mark in lines[0]), None)
-    rows = list(csv.reader(lines, delimiter=separator)) if separator else map(str.split, lines)
-    rows = [[cell.strip() for cell in row] for row in rows]
-    if rows and not any(map(_is_number, rows[0])):
-        rows = rows[1:]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(rows[0]):
-            raise ValueError(
-                f"'{path}' is ragged: point {number} has {len(row)} numbers, "
-                f"the first has {len(rows[0])}"
-            )
-        for cell in row:
-            if cell and not _is_number(cell):
-                raise ValueError(f"'{path}' has '{cell}', which is no number, in point {number}")
+def _read_csv(path: Path, columns: Sequence | None):
+    comments, lines = _lines(path)
+    separator = _separator(list(lines.values())[:LOOKED_AT])
+    rows = _split(lines, separator, path)
+    heading = comments[-1] if comments else ""
+    if rows and not any(_is_number(cell, separator) for cell in next(iter(rows.values()))):
+        first = next(iter(rows))
+        heading = lines[first]
+        del rows[first]
     if not rows:
-        return np.empty((0, 1))
-    return np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+        return np.empty((0, 1)), ("x1",), None
+    rows = _without_trailing_separators(rows)
+    numbers = list(rows)
+    width = len(rows[numbers[0]])
+    for line, row in rows.items():
+        if len(row) != width:
+            raise ValueError(
+                f"'{path}' is ragged: the number of columns is {width} in line {numbers[0]} and "
+                f"{len(row)} in line {line}"
+            )
+    names = _names(_words(heading, separator, width))
+    chosen = _chosen(names, columns, path)
+    points = np.empty((len(rows), len(chosen)))
+    for r, (line, row) in enumerate(rows.items()):
+        for c, column in enumerate(chosen):
+            try:
+                points[r, c] = _number(row[column], separator)
+            except ValueError:
+                hint = "; choose columns of numbers with --columns" if columns is None else ""
+                raise ValueError(
+                    f"'{path}' has '{_shown(row[column])}', which is no number, in line {line}, "
+                    f"column {_shown(names[column])}{hint}"
+                ) from None
+    letters = set(chain.from_iterable(row[c] for row in rows.values() for c in chosen))
+    if separator != "," and {",", "."} <= letters:
+        raise ValueError(f"'{path}' has decimal commas as well as decimal points")
+    return points, tuple(names[c] for c in chosen), lambda row: f"line {numbers[row]}"
 
 
-def _is_number(cell: str) -> bool:
+def _lines(path: Path) -> tuple[list[str], dict[int, str]]:
+    """Comments before the first other line; and all other lines, by their number, from 1."""
+    data, text = path.read_bytes(), None
+    of_two_bytes = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ["utf-16"] if of_two_bytes else ["utf-8-sig", "latin-1"]:
+        try:
+            text = data.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    if text is None or "\0" in text:
+        raise ValueError(f"'{path}' is not a text file in UTF-8, UTF-16 or Latin-1")
+    comments, lines = [], {}
+    for number, line in enumerate(re.split("\r\n|\r|\n", text), 1):
+        if line.lstrip().startswith("#"):
+            if not lines:
+                comments.append(line.lstrip(" #"))
+        elif line.strip():
+            lines[number] = line.strip(" ")
+    return comments, lines
+
+
+def _separator(lines: list[str]) -> str:
+    """The mark that parts numbers in most lines."""
+
+    def parted(mark):
+        return sum(
+            mark in line and any(_is_number(cell, mark) for cell in line.split(mark))
+            for line in lines
+        )
+
+    return max(SEPARATORS, key=parted)  # of several, the first
+
+
+def _split(lines: dict[int, str], separator: str, path: Path) -> dict[int, list[str]]:
+    reader = csv.reader(lines.values(), delimiter=separator, skipinitialspace=True)
+    numbers, rows, done = list(lines), {}, 0
     try:
-        float(cell)
+        for row in reader:
+            rows[numbers[done]] = [cell.strip() for cell in row]
+            if reader.line_num > done + 1:
+                raise ValueError(f"'{path}' has a quotation mark in line {numbers[done]} alone")
+            done = reader.line_num
+    except csv.Error as error:
+        raise ValueError(f"'{path}' is no table in line {numbers[done]}: {error}") from None
+    return rows
+
+
+def _without_trailing_separators(rows: dict[int, list[str]]) -> dict[int, list[str]]:
+    if any(row[-1] or len(row) == 1 for row in rows.values()):
+        return rows
+    return {line: row[:-1] for line, row in rows.items()}
+
+
+def _words(heading: str, separator: str, width: int) -> list[str]:
+    """As many words of a heading as there are columns; if it has more or fewer, empty ones."""
+    heading = heading[: csv.field_size_limit()]
+    (by_separator,) = csv.reader([heading], delimiter=separator, skipinitialspace=True)
+    for words in (by_separator, re.split(r"[\s,;]+", heading)):
+        words = [word.strip() for word in words]
+        words = words[:width] if words[width:] == [""] else words
+        if len(words) == width and not any(_is_number(word, separator) for word in words):
+            return words
+    return [""] * width
+
+
+def _names(words: list[str]) -> list[str]:
+    return [word or f"x{number}" for number, word in enumerate(words, 1)]
+
+
+def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]:
+    """The places of the columns asked for."""
+    if columns is None:
+        return list(range(len(names)))
+    numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
+    chosen = []
+    for column in map(str, columns):
+        if names.count(column) > 1:
+            raise ValueError(f"'{path}' has several columns '{column}'; choose one by its number")
+        place = names.index(column) if column in names else numbers.get(column)
+        if place is None:
+            raise ValueError(
+                f"'{path}' has no column '{_shown(column)}'; it has {_listed(names)}, which are "
+                f"numbered from 1 to {len(names)}"
+            )
+        if place in chosen:
+            raise ValueError(f"column '{column}' of '{path}' is chosen twice")
+        chosen.append(place)
+    if not chosen:
+        raise ValueError(f"no column of '{path}' is chosen; it has {_listed(names)}")
+    return chosen
+
+
+def _number(cell: str, separator: str) -> float:
+    """The number in a cell, NaN in an empty one."""
+    if "_" in cell:  # which Python's numbers may have
+        raise ValueError
+    return float(cell.replace(",", ".") or "nan")
+
+
+def _is_number(cell: str, separator: str) -> bool:
+    try:
+        return bool(cell.strip()) and _number(cell, separator) is not None
     except ValueError:
         return False
-    return True
+
+
+def _shown(text) -> str:
+    """What a file holds as a sentence repeats it: on one line, cut where it is long."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
+
+
+def _listed(names) -> str:
+    """Names, of very many the first ones."""
+    names = [_shown(name) for name in names]
+    return ", ".join(names if len(names) <= LISTED else [*names[:LISTED], "…"])

@@ -1,10 +1,16 @@
+"""What holds for every entry of `DATASETS`, closed forms for those known, and a user's points."""
+
+import json
 import math
+from dataclasses import asdict
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import ks_2samp, multivariate_normal, qmc
 
-from datasets import DATASETS, a_few_points, load_points, standard_normal
+from datasets import DATASETS, Units, a_few_points, load_points, standard_normal
 from machine.keys import as_key, step_key, stratified
 
 N = 40_000
@@ -119,48 +125,57 @@ def test_pairs_of_samples_are_independent(name):
     assert np.abs(cross).max() < 5 * spread / math.sqrt(N)
 
 
-PLANAR_DENSITIES = [name for name, data in DATASETS.items() if data.log_prob and data.dim == 2]
+def shadows(x):
+    """Points (N, D) as seen from a few directions, each (N,)."""
+    return (x @ np.random.default_rng(0).normal(size=(x.shape[1], 3))).T
 
 
-@pytest.mark.parametrize("name", PLANAR_DENSITIES)
-def test_log_prob_integrates_to_one_and_matches_the_sample(name):
-    log_prob = DATASETS[name].log_prob
-    cells = 801
-    axis = np.linspace(-8, 8, cells)
-    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    density = np.exp(np.array(log_prob(mx.array(grid, mx.float32)), np.float64))
-    area = (axis[1] - axis[0]) ** 2
-    assert density.sum() * area == pytest.approx(1, abs=5e-3)
-    # the fraction of a sample in a box, against the density's integral over it
-    box = (grid[:, 0] > 0.5) & (grid[:, 1] > -0.5)
-    x = points(name)
-    fraction = np.mean((x[:, 0] > 0.5) & (x[:, 1] > -0.5))
-    assert fraction == pytest.approx(density[box].sum() * area, abs=0.012)
+@pytest.mark.parametrize("name", DATASETS)
+def test_each_point_alone_has_the_same_law_as_many(name):
+    """Kolmogorov–Smirnov between samples of one point and one sample of many points."""
+    keys = mx.random.split(mx.random.key(1), 4000)
+    alone = mx.vmap(lambda key: DATASETS[name].sample(1, key)[0])(keys)
+    for one, many in zip(shadows(np.array(alone)), shadows(points(name)), strict=True):
+        assert ks_2samp(one, many).statistic < 0.035
 
 
-def test_log_prob_of_normal_against_scipy():
-    from scipy.stats import multivariate_normal
+@pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS[name].log_prob])
+def test_densities_integrate_to_one_and_are_those_of_the_samples(name):
+    """Integrals of p, p x, p x² and p log p, by quasi-Monte Carlo, against means of a sample."""
+    dataset, x = DATASETS[name], points(name)
+    wide = multivariate_normal(x.mean(axis=0), 1.5 * np.cov(x.T))
+    y = qmc.MultivariateNormalQMC(wide.mean, wide.cov, seed=0).random(2**17)
 
-    x = points("normal", n=50)
-    expected = multivariate_normal(np.zeros(2)).logpdf(x)
-    got = DATASETS["normal"].log_prob(mx.array(x, mx.float32))
-    np.testing.assert_allclose(np.array(got), expected, atol=1e-5)
-    assert DATASETS["normal"].standard_normal
+    def log_prob(x):
+        return np.array(dataset.log_prob(mx.array(x, mx.float32)), np.float64)
+
+    def moments(x, log_p):
+        inside = np.where(np.isfinite(log_p), log_p, 0.0)
+        return np.column_stack([np.ones(len(x)), x, x**2, inside])
+
+    log_p = log_prob(y)
+    weights = np.exp(log_p - wide.logpdf(y))
+    of_density = (weights[:, None] * moments(y, log_p)).mean(axis=0)
+    log_p = log_prob(x)
+    assert np.isfinite(log_p).all()
+    of_sample, spread = (f(moments(x, log_p), axis=0) for f in (np.mean, np.std))
+    tolerance = 5 * spread / math.sqrt(N) + 4e-3 * np.maximum(1, np.abs(of_sample))
+    assert np.all(np.abs(of_density - of_sample) < tolerance)
 
 
-def test_log_prob_of_8gaussians_against_numpy():
-    x = points("8gaussians", n=50) + 0.3
-    angles = np.arange(8) * np.pi / 4
-    means = 5 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    squares = ((x[:, None] - means) ** 2).sum(axis=-1)
-    expected = np.log(np.mean(np.exp(-squares / 0.2) / (0.2 * np.pi), axis=1))
-    got = DATASETS["8gaussians"].log_prob(mx.array(x, mx.float32))
-    np.testing.assert_allclose(np.array(got), expected, rtol=1e-4)
+@pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS[name].mixture])
+def test_mixtures_have_their_density(name):
+    x, mixture = points(name, n=50) + 0.3, DATASETS[name].mixture
+    means, count = np.array(mixture.means, np.float64), len(mixture.means)
+    each = [multivariate_normal(mean, mixture.std**2).logpdf(x) for mean in means]
+    expected = logsumexp(each, axis=0) - math.log(count)
+    got = DATASETS[name].log_prob(mx.array(x, mx.float32))
+    np.testing.assert_allclose(np.array(got), expected, rtol=1e-4, atol=1e-4)
+    normal = count == 1 and mixture.std == 1 and not means.any()
+    assert DATASETS[name].standard_normal == normal
 
 
 def test_log_prob_of_gaussian4d_against_scipy():
-    from scipy.stats import multivariate_normal
-
     x = points("gaussian4d", n=50)
     expected = multivariate_normal(MU, FACTOR @ FACTOR.T).logpdf(x)
     got = DATASETS["gaussian4d"].log_prob(mx.array(x, mx.float32))
@@ -187,17 +202,15 @@ def test_checkerboard_has_its_squares():
     assert np.all(np.array(log_prob(outside)) == -np.inf)
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS[name].outline])
-def test_outlines_are_the_datasets_nearly(name):
-    """Kolmogorov–Smirnov between a dataset and the mixture that stands for it."""
-    from scipy.stats import ks_2samp
-
-    outline = DATASETS[name].outline(1024)
+@pytest.mark.parametrize("name", [n for n, d in DATASETS.items() if d.mixture or d.outline])
+def test_mixtures_and_outlines_have_the_law_of_the_samples(name):
+    dataset = DATASETS[name]
+    mixture = dataset.mixture or dataset.outline(1024)
     rng = np.random.default_rng(0)
-    centres = np.array(outline.means)[rng.integers(0, 1024, N)]
-    x, y = points(name), centres + outline.std * rng.normal(size=(N, 2))
-    for direction in ([1, 0], [0, 1], [0.6, 0.8]):
-        assert ks_2samp(x @ direction, y @ direction).statistic < 0.015
+    y = np.array(mixture.means)[rng.integers(0, len(mixture.means), N)]
+    y = y + mixture.std * rng.normal(size=y.shape)
+    for one, other in zip(shadows(points(name)), shadows(y), strict=True):
+        assert ks_2samp(one, other).statistic < 0.015
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -225,28 +238,83 @@ def test_points_are_drawn_with_replacement(tmp_path):
 def test_points_are_standardized_and_mapped_back(tmp_path):
     """Far from 0 and of very different scales, where float32 alone would lose them."""
     rng = np.random.default_rng(0)
-    table = np.stack([1e9 + rng.normal(size=500), 1e-4 * rng.normal(size=500)], axis=1)
+    table = np.stack([1e9 + 1e-3 * rng.normal(size=500), 1e-4 * rng.normal(size=500)], axis=1)
     np.save(tmp_path / "p.npy", table)
     data = load_points(tmp_path / "p.npy")
+    np.testing.assert_allclose(data.unit, table.std(axis=0))
     z = data.standardized().sample(20_000, mx.random.key(0))
     np.testing.assert_allclose(np.array(z).mean(axis=0), 0, atol=0.03)
     np.testing.assert_allclose(np.array(z).std(axis=0), 1, atol=0.03)
     back = data.standardized().restore(data.standard_points)
-    np.testing.assert_allclose(back, table, rtol=1e-15, atol=1e-6)
+    np.testing.assert_allclose(back, table, rtol=1e-15, atol=1e-7)
+    exactly = data.sample_exactly(50, mx.random.key(0))
+    assert np.abs(exactly[:, None] - table).max(axis=-1).min(axis=1).max() < 1e-6
+    seen, log_volume = data.standardize(table)
+    np.testing.assert_allclose(np.array(seen), data.standard_points, atol=1e-5)
+    assert log_volume == pytest.approx(np.log(table.std(axis=0)).sum())
     assert DATASETS["moons"].standardized() is DATASETS["moons"]
+
+
+def test_points_are_seen_in_the_units_of_training(tmp_path):
+    """Whatever has become of their file, as long as it has as many columns."""
+    path = tmp_path / "p.csv"
+    path.write_text("a,b,c\n1,2,cat\n3,6,dog\n")
+    first = load_points(path, ["b", "a"])
+    units = Units.from_json(json.loads(json.dumps(asdict(first.units))))
+    assert units == Units((4.0, 2.0), (2.0, 1.0), ("b", "a"), units.digest)
+    again = load_points(path, ["b", "a"], units)
+    assert again.known and again.unchanged and again.units == units
+    path.write_text("b,a\n14,3\n10,4\n")
+    other = load_points(path, None, units)
+    assert other.known and not other.unchanged
+    np.testing.assert_array_equal(other.standard_points, [[5, 1], [3, 2]])
+    path.write_text("1\n2\n")
+    with pytest.raises(ValueError, match="is 1 now, and was 2 in training"):
+        load_points(path, None, units)
+    path.unlink()
+    forgotten = load_points(path, ["b", "a"], units)
+    assert (forgotten.dim, forgotten.columns) == (2, ("b", "a"))
+    assert not forgotten.known and not forgotten.unchanged
+    np.testing.assert_array_equal(forgotten.standardized().restore([[1.0, -1.0]]), [[6, 1]])
+    with pytest.raises(ValueError, match=r"p\.csv is not there"):
+        forgotten.sample(3)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_points(path, ["b", "a"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": [1.0]},
+        {"mean": 1.0},
+        {"mean": ["one", 2.0]},
+        {"scale": [1.0, 0.0]},
+        {"scale": [1.0, math.nan]},
+        {"columns": []},
+        {"speed": 1},
+    ],
+)
+def test_damaged_units(change):
+    kept = {"mean": [0.0, 1.0], "scale": [1.0, 2.0], "columns": ["a", "b"], "digest": "0"}
+    assert Units.from_json(kept).scale == (1.0, 2.0)
+    for damaged in (kept | change, {}, [1, 2], "units"):
+        with pytest.raises(ValueError):
+            Units.from_json(damaged)
 
 
 def test_a_few_points(tmp_path):
     few = a_few_points(DATASETS["gaussian4d"], 7, mx.random.key(0))
     assert few.points.shape == (7, 4)
     np.testing.assert_array_equal(few.standard_points, few.points)
+    assert few.unchanged and few.columns == DATASETS["gaussian4d"].columns
     np.save(tmp_path / "p.npy", np.arange(20.0).reshape(10, 2))
     data = load_points(tmp_path / "p.npy")
     all_of_them = a_few_points(data, 10, mx.random.key(0))
     np.testing.assert_array_equal(np.sort(all_of_them.points, axis=0), data.points)
     some = a_few_points(data, 4, mx.random.key(0))
     assert len({tuple(row) for row in some.points}) == 4
-    np.testing.assert_array_equal(some.mean, data.mean)
+    assert (some.units.mean, some.units.scale) == (data.units.mean, data.units.scale)
+    assert some.unchanged
 
 
 def test_annulus_is_between_its_radii():

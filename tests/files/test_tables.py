@@ -1,11 +1,14 @@
+"""Tables as people write them are read as they mean them; all others are answered in a sentence."""
+
 import numpy as np
 import pytest
 
-from files import tables as points
-from files.tables import read_points
+from files import tables
+from files.tables import read_table
 
 TABLE = np.array([[1.0, -2.5], [3e5, 4.0], [0.125, 1e-3]])
 ROWS = ["1,-2.5", "3e5,4", "0.125,0.001"]
+LABELLED = "mass,label,length\n1,cat,10\n2,dog,30\n4,cat,50\n"
 
 
 def written(tmp_path, text, name="points.csv"):
@@ -14,60 +17,144 @@ def written(tmp_path, text, name="points.csv"):
     return path
 
 
+def separated(mark, *first, end="\n"):
+    return end.join([*first, *(row.replace(",", mark) for row in ROWS)]) + end
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "names"),
     [
-        "\n".join(ROWS),
-        "x,y\n" + "\n".join(ROWS) + "\n",
-        "\ufeff" + "\r\n".join(['"x","y"', *ROWS, ""]),
-        "\n".join(row.replace(",", ";") for row in ROWS),
-        "\n".join(row.replace(",", "\t") for row in ["first\tsecond", *ROWS]),
-        "\n\n".join(row.replace(",", "   ") for row in ROWS),
-        "\n".join(row.replace(",", " , ") for row in ROWS),
+        (separated(","), "x1 x2"),
+        (separated(",", "x,y"), "x y"),
+        ("\ufeff" + separated(",", '"x","y"', "", end="\r\n"), "x y"),
+        (separated(",", "x,y", end="\r"), "x y"),
+        (separated(";"), "x1 x2"),
+        (separated("\t", "first\tsecond"), "first second"),
+        (separated("   ", end="\n\n"), "x1 x2"),
+        (separated(" ,  ", ", y"), "x1 y"),
+        (separated(",", "title"), "x1 x2"),
+        (separated(",", "title of it", "# x y"), "x1 x2"),
+        (separated(",", "# by hand", "x y"), "x y"),
+        (separated(",", "# by hand # and x", "# x,y", "# of, three, words", "# a,b"), "a b"),
+        (separated(" ", "# x y"), "x y"),
+        (separated(" ", "# x,y"), "x y"),
+        (separated(",", "# 1,2"), "x1 x2"),
+        (separated(",", '"x, y",z', "# not this"), "x,_y z"),
+        (separated(",", "x,y", end=",\n"), "x y"),
+        (separated(",", end=",\n"), "x1 x2"),
+        ("x,y\n" + separated(",", end=",\n"), "x y"),
+        ("x;y\n1,0;-2,5\n3e5;4\n0,125;0,001\n", "x y"),
+        (separated(",", "µ,é").encode("latin-1"), "µ é"),
+        (separated(",", "µ,é").encode("utf-16"), "µ é"),
     ],
 )
-def test_csv(tmp_path, text):
-    np.testing.assert_array_equal(read_points(written(tmp_path, text)), TABLE)
+def test_csv(tmp_path, text, names):
+    points, found = read_table(written(tmp_path, text))
+    np.testing.assert_array_equal(points, TABLE)
+    assert found == tuple(name.replace("_", " ") for name in names.split())
+
+
+@pytest.mark.parametrize("separator", [" ", ",", ";", "\t"])
+@pytest.mark.parametrize("header", ["", "a{0}b"])
+def test_what_numpy_writes(tmp_path, separator, header):
+    header, path = header.format(separator), tmp_path / "p.csv"
+    np.savetxt(path, TABLE, delimiter=separator, header=header)
+    points, names = read_table(path)
+    np.testing.assert_array_equal(points, TABLE)
+    assert names == (("a", "b") if header else ("x1", "x2"))
 
 
 def test_numpy(tmp_path):
     np.save(tmp_path / "a.npy", TABLE.astype(np.float32))
-    np.savez(tmp_path / "b.npz", anything=TABLE)
+    np.savez(tmp_path / "b.npz", anything=np.asfortranarray(TABLE))
     np.save(tmp_path / "c.npy", np.array([1, 2, 5]))
-    np.testing.assert_allclose(read_points(tmp_path / "a.npy"), TABLE, rtol=1e-6)
-    np.testing.assert_array_equal(read_points(str(tmp_path / "b.npz")), TABLE)
-    np.testing.assert_array_equal(read_points(tmp_path / "c.npy"), [[1.0], [2.0], [5.0]])
+    points, names = read_table(tmp_path / "a.npy", [2, "x1"])
+    np.testing.assert_allclose(points, TABLE[:, ::-1], rtol=1e-6)
+    assert names == ("x2", "x1")
+    np.testing.assert_array_equal(read_table(str(tmp_path / "b.npz"))[0], TABLE)
+    points, names = read_table(tmp_path / "c.npy")
+    np.testing.assert_array_equal(points, [[1.0], [2.0], [5.0]])
+    assert names == ("x1",)
 
 
 def test_one_column_and_five(tmp_path):
-    assert read_points(written(tmp_path, "value\n1\n2\n")).shape == (2, 1)
-    assert read_points(written(tmp_path, "1,2,3,4,5\n5,4,0,2,1\n")).shape == (2, 5)
+    for text in ("a value\n1\n2\n", "1\n\n2"):
+        np.testing.assert_array_equal(read_table(written(tmp_path, text))[0], [[1], [2]])
+    points, _ = read_table(written(tmp_path, "1,2,3,4,5\n5,4,0,2,1\n"))
+    np.testing.assert_array_equal(points, [[1, 2, 3, 4, 5], [5, 4, 0, 2, 1]])
+
+
+def test_columns_are_chosen_by_name_and_by_number(tmp_path):
+    path = written(tmp_path, LABELLED)
+    for columns in (["length", "mass"], ["3", "1"], (3, "mass")):
+        points, names = read_table(path, columns)
+        np.testing.assert_array_equal(points, [[10, 1], [30, 2], [50, 4]])
+        assert names == ("length", "mass")
+    bare = written(tmp_path, LABELLED.partition("\n")[2])
+    assert read_table(bare, [3])[1] == read_table(bare, ["x3"])[1] == ("x3",)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "complaint"),
+    [
+        (LABELLED, None, "'cat', which is no number, in line 2, column label; .* --columns"),
+        (LABELLED, ["label"], "'cat', which is no number, in line 2, column label$"),
+        (LABELLED, ["weight"], "no column 'weight'; it has mass, label, length, .* from 1 to 3"),
+        (LABELLED, ["0"], "no column '0'"),
+        (LABELLED, ["4"], "no column '4'"),
+        (LABELLED, [], "no column .* is chosen; it has mass"),
+        (LABELLED, ["mass", 1], "column '1' .* is chosen twice"),
+        ("x,x\n1,2\n3,4\n", ["x"], "several columns 'x'"),
+        (",".join(map("c{}".format, range(40))) + "\n" + "1," * 40, [99], "c11, …, .* to 40"),
+    ],
+)
+def test_wrong_columns(tmp_path, text, columns, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        read_table(written(tmp_path, text), columns)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("", "holds 0 points"),
+        ("# x,y\n", "holds 0 points"),
         ("x,y\n", "holds 0 points"),
         ("1,2\n", "holds 1 point; at least 2"),
-        ("1,2\n3\n", "ragged: point 2 has 1 numbers, the first has 2"),
-        ("1,2\n3,4,5\n", "ragged: point 2 has 3"),
-        ("1,2\n3,four\n", "'four', which is no number, in point 2"),
+        ("1,2\n3\n", "ragged: the number of columns is 2 in line 1 and 1 in line 2"),
+        ("x,y\n\n1,2\n3,4,5\n", "ragged: .* 2 in line 3 and 3 in line 4"),
+        ("1,2\n3,four\n", "'four', which is no number, in line 2, column x2"),
+        ("x,y\n# three\n3,1_000\n", "'1_000', which is no number, in line 3, column y"),
         ("the cat\nsat on\n", "no number"),
-        ("1,2\n,4\n", "missing or not finite in point 2, column 1"),
-        ("1,2\n3,nan\n", "missing or not finite in point 2, column 2"),
-        ("1,2\ninf,3\n", "missing or not finite in point 2, column 1"),
-        ("1,2\n1e30,3\n", "beyond ±1e\\+18 in point 2, column 1"),
-        ("1,7\n2,7\n3,7\n", "same number everywhere in column 2"),
-        ("0.1\n0.1\n0.1\n", "same number everywhere in column 1"),
-        (b"\xff\xfe\x00\x81", "not a text file"),
+        ("1,2\n,4\n", "missing or not finite in line 2, column x1"),
+        ("1,2\n3,nan\n", "missing or not finite in line 2, column x2"),
+        ("1,2\ninf,3\n", "missing or not finite in line 2, column x1"),
+        ("1,2\n1e30,3\n", "beyond ±1e\\+18 in line 2, column x1"),
+        ("a,b\n1,7\n2,7\n3,7\n", "same number everywhere in column b"),
+        ("0.1\n0.1\n0.1\n", "same number everywhere in column x1"),
+        ("1000000000\n1000000000.0000001\n", "vary by .* only, too little"),
+        ("1e-30\n2e-30\n", "vary by 5e-31 only, too little"),
+        ("1;2,5\n3.5;4\n", "decimal commas as well as decimal points"),
+        ('1,2\n3,"4\n5,6\n', "quotation mark in line 2 alone"),
+        ("x" * 200_000 + ",y\n1,2\n", "no table in line 1: field larger"),
+        ("1,2\n3," + "z" * 5000, "'zzz"),
+        ("#" + "z" * 200_000 + "\n1,2", "1 point"),
+        (b"PK\x03\x04\0\0", "not a text file"),
+        (b"\xff\xfe\x00", "not a text file"),
+        ("x,y\n1,2\n".encode("utf-16-le"), "not a text file in UTF-8, UTF-16 or Latin-1"),
     ],
 )
 def test_bad_csv(tmp_path, text, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
-        read_points(written(tmp_path, text))
+        read_table(written(tmp_path, text))
     assert "points.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 200
+
+
+def test_a_small_spread_around_a_large_number(tmp_path):
+    table = 1e9 + np.array([[-1e-3], [0.0], [1e-3], [2e-3]])
+    np.save(tmp_path / "p.npy", table)
+    np.testing.assert_array_equal(read_table(tmp_path / "p.npy")[0], table)
 
 
 class Trap:
@@ -85,6 +172,7 @@ class Trap:
         (np.zeros((2, 2, 2)), "must hold a table"),
         (np.array(3.0), "must hold a table"),
         (np.zeros((3, 0)), "must hold a table"),
+        (np.array([[1.0, 2.0], [3.0, np.nan]]), "not finite in row 2, column x2"),
         (np.array([Trap(), Trap()], dtype=object), "not a file of numbers"),
     ],
 )
@@ -92,23 +180,31 @@ def test_bad_arrays(tmp_path, array, complaint):
     path = tmp_path / "points.npy"
     np.save(path, array, allow_pickle=True)
     with pytest.raises(ValueError, match=complaint):
-        read_points(path)
+        read_table(path)
 
 
 def test_other_bad_files(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "whole.npz", a=np.arange(99.0))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    huge = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }"
     for name, text, complaint in (
         ("p.npy", b"nonsense", "not a file of numbers"),
-        ("p.npz", b"nonsense", "not a file of numbers"),
         ("p.npy", b"", "not a file of numbers"),
+        ("p.npy", (huge % 10**15).ljust(127) + b"\n", "not a file of numbers"),
+        ("p.npz", b"nonsense", "not a file of numbers"),
+        ("p.npz", whole[:100], "not a file of numbers"),
+        ("p.npz", whole[:60] + b"zz" + whole[62:], "not a file of numbers"),
         ("p.txt", b"1 2", "must end in one of .csv, .npy, .npz"),
     ):
         with pytest.raises(ValueError, match=complaint):
-            read_points(written(tmp_path, text, name))
+            read_table(written(tmp_path, text, name))
     np.savez(tmp_path / "two.npz", a=TABLE, b=TABLE)
     with pytest.raises(ValueError, match="must hold one array; it holds a, b"):
-        read_points(tmp_path / "two.npz")
-    with pytest.raises(ValueError, match="cannot be read: No such file"):
-        read_points(tmp_path / "missing.csv")
-    monkeypatch.setattr(points, "LARGEST_FILE", 3)
+        read_table(tmp_path / "two.npz")
+    for path, fault in (("missing.csv", "No such file"), ("folder.csv", "Is a directory")):
+        (tmp_path / "folder.csv").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=f"cannot be read: {fault}"):
+            read_table(tmp_path / path)
+    monkeypatch.setattr(tables, "LARGEST_FILE", 3)
     with pytest.raises(ValueError, match="more than the 0 MB that are read"):
-        read_points(written(tmp_path, "1,2\n3,4"))
+        read_table(written(tmp_path, "1,2\n3,4"))
