@@ -6,15 +6,14 @@ Theorem 3; Tong et al. 2024, eq. 10):
     xt = α(t) x1 + β(t) x0 + σ(t) ε,      ε ~ N(0, I)
     ut = α'(t) x1 + β'(t) x0 + σ'(t) ε
 
-so a method is a `Schedule` (α, β, σ), a default σ and a coupling of the pair. The velocity is
-the derivative of the schedule, taken by MLX, and so cannot disagree with it. Where σ is not 0 at
-an end, the flow learned carries the source blurred by it to the target blurred by it.
+so a method is a `Schedule` (α, β, σ), a default σ and a coupling of the pair (`couplings.py`). The
+velocity is the derivative of the schedule, taken by MLX, and so cannot disagree with it. Where σ
+is not 0 at an end, the flow carries the source blurred by it to the target blurred by it.
 
-`METHODS` is what the command line offers. How samples are paired is the business of
-`couplings.py`, where they come from that of `datasets.py`, how networks are trained that of
-`training.py`.
+`METHODS` is what the command line offers.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,16 +21,16 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from couplings import COUPLINGS, Coupling
-from models import column
 from machine.keys import as_key
+from models import column
 
 
 @dataclass(frozen=True)
 class Schedule:
     """The coefficients of a path, each a function of t (N, 1) with values of t's shape.
 
-    A path without noise has no `sigma`. Where a derivative is unbounded at the ends, `margin`
-    says how near to 0 and 1 it is taken; nearer, it keeps its value there.
+    A path without noise has no `sigma`. If a derivative is unbounded at the ends, `margin` says
+    how near to 0 and 1 derivatives are taken; nearer still, they stay as they are there.
     """
 
     alpha: Callable
@@ -56,30 +55,36 @@ def constant(value: float) -> Callable | None:
 
 
 def straight(sigma: float) -> Schedule:
-    """Straight lines in a tube of width σ (Tong et al. 2024, eq. 14–15)."""
+    """α = t, β = 1 − t, σ constant: straight tubes of width σ (Tong et al. 2024, eq. 14–15)."""
     return Schedule(lambda t: t, lambda t: 1 - t, constant(sigma))
 
 
 def shrinking(sigma: float) -> Schedule:
-    """Noise that shrinks to width σ around x1 (Lipman et al. 2023, eq. 20–23), x0 the noise."""
+    """α = t, β = 1 − (1 − σ)t, σ(t) = 0: x0 shrinks to width σ (Lipman et al. 2023, eq. 20–23).
+
+    x0 ~ N(0, I) is the noise of the paper; what is left of it at t = 1 blurs x1.
+    """
     return Schedule(lambda t: t, lambda t: 1 - (1 - sigma) * t)
 
 
 def trigonometric(sigma: float) -> Schedule:
-    """A quarter circle, α² + β² = 1: variance is kept (Albergo & Vanden-Eijnden 2023)."""
+    """α = sin(πt/2), β = cos(πt/2), σ constant: variance is kept (Albergo & Vanden-Eijnden 2023).
+
+    For α² + β² = 1: where source and target have the same variance, all between have it too.
+    """
     return Schedule(_quarter_wave, lambda t: _quarter_wave(1 - t), constant(sigma))
 
 
 def _quarter_wave(t):
-    """sin(πt/2), which is 0 at t = 0 to the last digit, as a cosine is not where it vanishes."""
+    """sin(πt/2), for the cosine too: in floating point cos(π/2) is not quite 0, and sin(0) is."""
     return mx.sin(math.pi / 2 * t)
 
 
 def bridge(sigma: float) -> Schedule:
-    """Brownian bridges of diffusion σ (Tong et al. 2024, Prop. 3.5).
+    """α = t, β = 1 − t, σ(t) = σ √(t(1 − t)): Brownian bridges (Tong et al. 2024, Prop. 3.5).
 
-    σ' = σ (1 − 2t) / (2 √(t(1 − t))) is unbounded at both ends, so much so that the mean of its
-    square over t is infinite; it is cut off at a thousandth from either.
+    σ'(t) = σ (1 − 2t) / (2 √(t(1 − t))) is unbounded at both ends, and the mean of its square
+    over t is infinite, so it is held from a thousandth before either end.
     """
     return Schedule(
         lambda t: t,
@@ -90,15 +95,18 @@ def bridge(sigma: float) -> Schedule:
 
 
 def polynomial(sigma: float, power: float = 2.0) -> Schedule:
-    """Straight lines whose pace is a power of t, 1 or more (Lipman et al. 2024, Guide and Code)."""
+    """α = tⁿ, β = 1 − tⁿ, σ constant: straight lines, at a growing pace (Lipman et al. 2024).
+
+    The power n is 1 or more.
+    """
     if not 1 <= power < math.inf:
         raise ValueError(f"power must be a number from 1 up, not {power}")
     return Schedule(lambda t: t**power, lambda t: 1 - t**power, constant(sigma))
 
 
 def raised_cosine(sigma: float) -> Schedule:
-    """Straight lines that start and end at rest: α = (1 − cos πt)/2 = sin²(πt/2)."""
-    return Schedule(
+    """α = (1 − cos πt)/2, β = 1 − α, σ constant: straight lines that start and end at rest."""
+    return Schedule(  # (1 − cos πt)/2 = sin²(πt/2)
         lambda t: mx.square(_quarter_wave(t)),
         lambda t: mx.square(_quarter_wave(1 - t)),
         constant(sigma),
@@ -112,6 +120,7 @@ class Method:
     Attributes:
         name: its name in `METHODS`.
         title: its name in print.
+        about: its formulas and what they mean, in a line.
         schedule: the path.
         sigma: the σ the schedule was made with.
         coupling: how samples are paired.
@@ -120,6 +129,7 @@ class Method:
 
     name: str
     title: str
+    about: str
     schedule: Schedule
     sigma: float
     coupling: Coupling
@@ -150,7 +160,7 @@ class Method:
         return x0, x1[places[0]]
 
     def loss(self, model, x0, x1, key=None):
-        """The flow-matching loss of a batch of samples, paired by the coupling first."""
+        """The flow-matching loss of a batch of samples (N, D), paired by the coupling first."""
         key = as_key(key)
         return self.pair_loss(model, *self.couple(x0, x1, coupling_key(key)), key)
 
@@ -178,10 +188,23 @@ def coupling_key(key):
     return mx.random.split(key, 3)[0]
 
 
-REGULARIZATION = 0.5  # of an entropic coupling, except in a Schrödinger bridge
+REGULARIZATION = 0.5  # ε of an entropic coupling, a squared distance, except in a bridge
 
 
-def _method(name, title, path, sigma, coupling="independent", normal_source=False) -> Callable:
+def _method(
+    name: str,
+    title: str,
+    path: Callable[..., Schedule],
+    sigma: float = 0.0,
+    coupling: str = "independent",
+    normal_source: bool = False,
+) -> Callable[..., Method]:
+    """An entry of `METHODS`: a function that makes the method, with another σ or coupling if asked.
+
+    Args:
+        path: σ → its schedule; the first line of its docstring says what the method is.
+    """
+    about = (inspect.getdoc(path) or "").partition("\n")[0].removesuffix(".")
     default_sigma, default_coupling = sigma, coupling
 
     def build(
@@ -196,10 +219,10 @@ def _method(name, title, path, sigma, coupling="independent", normal_source=Fals
         if power is not None and path is not polynomial:
             raise ValueError(f"{name} has no power; poly has")
         schedule = path(sigma) if power is None else path(sigma, power)
-        if regularization is None:
+        if regularization is None:  # a bridge is Schrödinger's with twice its variance
             regularization = 2 * sigma**2 if path is bridge else REGULARIZATION
         pairing = COUPLINGS[coupling or default_coupling](regularization)
-        return Method(name, title, schedule, sigma, pairing, normal_source)
+        return Method(name, title, about, schedule, sigma, pairing, normal_source)
 
     build.__doc__ = f"{title}; unless given, σ is {sigma:g} and the coupling {coupling}."
     return build

@@ -1,9 +1,9 @@
 """The velocity a perfect network would learn, in closed form.
 
-With independent pairs, a source that is a mixture of isotropic Gaussians and a target of points
-(or of Gaussians around points), everything is Gaussian given which component x0 and which point
-x1 come from, and the flow-matching target is a posterior mean over those. It is the yardstick
-that networks are held to, and, for few points, a picture of what memorising looks like.
+Let pairs be independent, the source a mixture of isotropic Gaussians, and the target a set of
+points, or of isotropic Gaussians around points. Given the component that x0 comes from and the
+point that x1 comes from, everything is Gaussian, and so the velocity is a posterior mean over
+both. Networks are measured by it; with few points it shows what it is to memorise them.
 """
 
 import math
@@ -18,10 +18,10 @@ from models import column
 from machine.streams import rowwise
 
 OUTLINE = 1024  # Gaussians that stand for a curve
-CLOUD = 8192  # and for another target of one or two dimensions, their width a part of its own:
-CLOUD_WIDTH = 0.025
+CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
+CLOUD_WIDTH = 0.025  # of each of those, as a part of the target's own width
 CHUNK = 2**18  # posterior weights held at once, 1 MB each array
-NEAREST = 1e-4  # how near to an end of t the field is taken where it has no limit there
+NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there
 
 
 def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) -> "ExactVelocity":
@@ -36,8 +36,8 @@ def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) ->
     Args:
         method: one with independent pairs.
         source: a dataset that is a mixture of isotropic Gaussians.
-        points: (M, D), or a user's points.
-        std: of an isotropic Gaussian around every point.
+        points: (M, D), or a dataset of points.
+        std: standard deviation of the isotropic Gaussian around every point; 0 for the points.
 
     Returns:
         A field, called as field(t, x) like a network, of x (N, D) and t (), (N,) or (N, 1).
@@ -66,8 +66,9 @@ def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) ->
 def nearly_exact_velocity(method: Method, source: Dataset, target: Dataset, key):
     """The marginal velocity for a dataset, to well within what training can reach.
 
-    Mixtures and a user's points are taken as they are, curves as many overlapping Gaussians,
-    other targets of one or two dimensions as narrow Gaussians around a large sample.
+    Points (in the units that networks see) and mixtures are taken as they are, curves as many
+    overlapping Gaussians, and other targets of one or two dimensions as narrow Gaussians around a
+    large sample.
 
     Returns:
         An `ExactVelocity`, or None where none is known.
@@ -123,7 +124,7 @@ class ExactVelocity:
         points = self.target.means
         for first in range(0, points.shape[0], size):
             chunk = points[first : first + size].astype(x.dtype)
-            (chunk,) = mx.depends([chunk], list(state))  # else all chunks are in memory at once
+            (chunk,) = mx.depends([chunk], list(state))  # one after another, not all in memory
             state = _accumulate(*state, at, chunk, means, alpha, variance)
         _, total, y, m = state
         return y / total[:, 0], m / total[:, 0]
@@ -131,7 +132,7 @@ class ExactVelocity:
 
 @mx.compile
 def _accumulate(top, total, y, m, at, points, means, alpha, variance):
-    """Add a chunk of points to the sums of w, w y and w m, kept relative to the largest w."""
+    """Add a chunk of points to the sums of w, w y and w m, all divided by the largest w so far."""
     squares = sum(
         mx.square(at[..., d, None] - (alpha * points[:, d])[:, None])  # faster than a sum over D
         for d in range(points.shape[1])

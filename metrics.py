@@ -150,7 +150,8 @@ def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, 
     ut = np.array(ut, np.float64)
     loss, floor = (((velocity - ut) ** 2).mean(axis=1) for velocity in (v, u))
     relative = math.sqrt(((v - u) ** 2).sum() / (u**2).sum())
-    return ExcessLoss(float(loss.mean()), *mean_and_error(floor), *mean_and_error(loss - floor), relative)
+    excess = mean_and_error(loss - floor)
+    return ExcessLoss(float(loss.mean()), *mean_and_error(floor), *excess, relative)
 
 
 def mean_and_error(values) -> tuple[float, float]:
@@ -163,13 +164,14 @@ def mean_and_error(values) -> tuple[float, float]:
 def quoted(value: float, error: float = 0.0, digits: int = 3) -> str:
     """A number for print with as many digits as its error allows, and the error: "0.059 ± 0.009".
 
-    An error is given one digit, two where the first is a 1. Without one, `digits` significant
+    An error is given one digit, two where the first is a 1. Without an error, `digits` significant
     ones are given.
     """
-    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
-        return f"{value:.{digits}g}" if not error else f"{value:.{digits}g} ± {error:.2g}"
-    first = math.floor(math.log10(error))
-    decimals = -first + (float(f"{error:.1g}") < 2 * 10.0**first)
-    if decimals <= 0:
-        return f"{round(value, decimals):.0f} ± {round(error, decimals):.0f}"
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return f"{value:.{digits}g} ± {error:.2g}"
+    if not error:
+        return f"{value:.{digits}g}"
+    mantissa, exponent = f"{error:.1e}".split("e")
+    decimals = (float(mantissa) < 2) - int(exponent)
+    value, error = round(value, decimals) + 0.0, round(error, decimals)  # + 0.0: no "-0"
+    return f"{value:.{max(decimals, 0)}f} ± {error:.{max(decimals, 0)}f}"

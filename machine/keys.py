@@ -33,5 +33,5 @@ def stratified(n: int, key):
 
 
 def evaluation_keys(seed: int):
-    """Four keys for what is drawn after training: paths, distances, the excess loss, a few points."""
+    """Four keys for what is drawn after training: paths, distances, pairs, a few points."""
     return mx.random.split(step_key(seed, EVALUATION), 4)

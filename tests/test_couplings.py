@@ -1,4 +1,4 @@
-"""Plans against scipy, brute force, and the marginals they must have."""
+"""What holds for every coupling; plans against scipy, brute force, and their marginals."""
 
 import warnings
 from itertools import pairwise, permutations
@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from scipy.stats import ks_2samp
 
 import couplings
 from cfm import METHODS
-from couplings import COUPLINGS, SinkhornWarning, optimal_assignment, sinkhorn
+from couplings import (
+    COUPLINGS,
+    SinkhornWarning,
+    batch_by_batch,
+    in_threads,
+    optimal_assignment,
+    sinkhorn,
+)
 from datasets import DATASETS
 
 
@@ -22,6 +30,57 @@ def samples(count, source="normal", target="8gaussians", seed=0):
 
 def cost(x0, x1):
     return float(np.sum((np.array(x0, np.float64) - np.array(x1, np.float64)) ** 2))
+
+
+def batches(count, size, seed=0):
+    """(x0, x1, keys) of many batches."""
+    x0, x1 = (x.reshape(count, size, 2) for x in samples(count * size, seed=seed))
+    return x0, x1, mx.random.split(mx.random.key(seed), count)
+
+
+def places_of(name, x0, x1, keys):
+    match = COUPLINGS[name](2.0).match
+    stay = np.tile(np.arange(x0.shape[1]), (len(x0), 1))
+    return np.array(match(x0, x1, keys)()) if match else stay
+
+
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_every_coupling_gives_places(name, size):
+    """The same for many batches as for each alone, and the same again with the same keys."""
+    x0, x1, keys = batches(40, size)
+    places = places_of(name, x0, x1, keys)
+    assert places.shape == (40, size) and np.issubdtype(places.dtype, np.integer)
+    assert places.min() >= 0 and places.max() < size
+    np.testing.assert_array_equal(places, places_of(name, x0, x1, keys))
+    method, alike = METHODS["cfm"](coupling=name, regularization=2.0), []
+    for i in range(5):
+        same_x0, paired = method.couple(x0[i], x1[i], keys[i])
+        assert mx.array_equal(same_x0, x0[i])  # each once: the source's marginal is kept
+        alike.append(np.array(paired) == np.array(x1[i])[places[i]])
+    assert np.mean(alike) > 0.9  # an iteration ends when all batches are good enough
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_every_coupling_keeps_the_target_on_average(name):
+    x0, x1, keys = batches(40, 64, seed=1)
+    places = mx.array(places_of(name, x0, x1, keys))
+    paired = np.array(mx.take_along_axis(x1, places[..., None], axis=1)).reshape(-1, 2)
+    for direction in ([1, 0], [0, 1], [0.6, -0.8]):
+        assert ks_2samp(paired @ direction, np.array(x1).reshape(-1, 2) @ direction).pvalue > 0.01
+
+
+@pytest.mark.parametrize("matching", [batch_by_batch, in_threads])
+def test_a_function_of_one_batch_sees_its_own(matching):
+    x0, x1, keys = batches(7, 5)
+
+    def pair(x0, x1, key):
+        ranks = np.argsort(np.argsort(np.array(x0[:, 0])))
+        return np.roll(np.argsort(np.array(x1[:, 1])), int(key[1]) % 5)[ranks]
+
+    places = np.array(matching(pair)(x0, x1, keys)())
+    expected = [pair(*batch) for batch in zip(*map(np.array, (x0, x1, keys)), strict=True)]
+    np.testing.assert_array_equal(places, expected)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -77,7 +136,8 @@ def test_optimal_pairs_against_scipy(source, target):
 
 
 def plan_of(x0, x1, regularization):
-    f, g, costs = (np.array(part, np.float64) for part in sinkhorn(x0, x1, regularization))
+    solved = sinkhorn(x0[None], x1[None], regularization)
+    f, g, costs = (np.array(part[0], np.float64) for part in solved)
     return np.exp((f[:, None] + g - costs) / regularization) / len(f) ** 2, costs
 
 
@@ -116,10 +176,10 @@ def test_sinkhorn_approaches_the_exact_cost():
 def test_sinkhorn_says_when_it_has_not_converged(monkeypatch):
     monkeypatch.setattr(couplings, "MAX_SWEEPS", 20)
     with pytest.warns(SinkhornWarning, match=r"off by more than 1% .* larger sigma"):
-        sinkhorn(*samples(128), 0.01)
+        sinkhorn(*batches(1, 128)[:2], 0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sinkhorn(*samples(128), 50.0)
+        sinkhorn(*batches(1, 128)[:2], 50.0)
 
 
 def test_entropic_pairs_follow_the_plan():
@@ -133,17 +193,6 @@ def test_entropic_pairs_follow_the_plan():
     for row in range(6):
         frequency = np.bincount(places[:, row], minlength=6) / 4000
         np.testing.assert_allclose(frequency, 6 * plan[row], atol=0.035)
-
-
-def test_entropic_pairs_of_one_batch_and_of_many_are_the_same():
-    method = METHODS["cfm"](coupling="entropic")
-    keys = mx.random.split(mx.random.key(2), 3)
-    batches = [samples(50, seed=seed) for seed in range(3)]
-    stacked = [mx.stack(parts) for parts in zip(*batches, strict=True)]
-    together = np.array(method.coupling.match(*stacked, keys)())
-    for (x0, x1), key, places in zip(batches, keys, together, strict=True):
-        alone = np.array(method.couple(x0, x1, key)[1])
-        assert np.mean(np.all(alone == np.array(x1)[places], axis=1)) > 0.9
 
 
 def test_entropic_without_regularization_is_exact():

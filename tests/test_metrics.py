@@ -10,6 +10,7 @@ from metrics import (
     flow_distances,
     normalized_path_energy,
     path_energy,
+    quoted,
     straightness,
     w2_squared,
 )
@@ -102,3 +103,31 @@ def test_energy_in_other_units():
         lambda t, x: mx.array([1.0, 2.0]) + 0 * x, x0, mx.array([10.0, 0.5])
     )
     assert energy == pytest.approx(101, rel=1e-5) and displacement == pytest.approx(101, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (0.0586, 0.0085, "0.059 ± 0.009"),
+        (0.0586, 0.012, "0.059 ± 0.012"),
+        (2.0, 0.0999, "2.00 ± 0.10"),
+        (1.1, 0.0195, "1.100 ± 0.019"),
+        (12345.0, 1500.0, "12300 ± 1500"),
+        (-0.001, 0.5, "0.0 ± 0.5"),
+        (9.939, 0.0, "9.94"),
+        (float("nan"), 1.0, "nan ± 1"),
+        (1.0, float("inf"), "1 ± inf"),
+    ],
+)
+def test_numbers_in_print(value, error, words):
+    assert quoted(value, error) == words
+
+
+def test_numbers_in_print_lose_nothing_that_their_error_allows():
+    rng = np.random.default_rng(0)
+    for value, error in zip(
+        rng.normal(size=500) * 10 ** rng.uniform(-3, 3, 500), rng.lognormal(0, 4, 500), strict=True
+    ):
+        shown, spread = map(float, quoted(value, error).split(" ± "))
+        assert abs(shown - value) <= 0.5 * error
+        assert spread == pytest.approx(error, rel=0.27)
