@@ -1,50 +1,39 @@
 """Particles flowing from source to target, as a .gif or an .mp4.
 
 A scene is drawn once and its moving parts again for every frame, into one buffer. The look is
-that of the figures (`style.py`); the paths are computed elsewhere.
+that of the figures (`style.py`, `stage.py`): particles turn from the blue of the source to the
+vermilion of what is generated.
 """
 
 import shutil
 import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
-from figures.style import (
-    GENERATED,
-    ON_WHITE,
-    PATHS,
-    SOURCE,
-    STYLE,
-    TARGET_FILL,
-    aspect,
-    bounding_limits,
-    density_line,
-    draw_backdrop,
-    legend,
-    paths_box,
-    say_first_two,
-    smooth_grid,
-)
+from figures import style
+from figures.geometry import density_grid, density_line
+from figures.stage import TALLEST, UNSEEN, Stage, reach
+from files.whole import whole
 
 SHOWN = 400  # particles with trails
 TRAIL = 10  # frames that a trail lasts
+PIECE = 5  # frames of a trail along t, in one colour
 STILL = 0.15  # of the time, at the end
-SIZE = 5.0, 5.6  # inches; with the DPI below even numbers of pixels, as video wants them
+SIZE = 5.0, 5.8  # inches; with the DPI below even numbers of pixels, as video wants them
 DPI = {".gif": 100, ".mp4": 180}
-# Few levels, since a .gif keeps what is flat small.
-TINT = LinearSegmentedColormap.from_list("tint", [f"{GENERATED}00", f"{GENERATED}99"], N=16)
+ON_WHITE = {"facecolor": "#FFFFFF", "alpha": 0.8, "linewidth": 0, "pad": 1}  # words over dots
+LEVELS = np.linspace(0, 0.6, 16)  # of opacity; few, since a .gif keeps what is flat small
 # Tints that a .gif has whatever else its palette, since few pixels have them.
-INKS = np.array([to_rgb(colour) for colour in (SOURCE, GENERATED, TARGET_FILL, "#000000")])
-TINTS = [
-    round(255 * x) for pale in (0, 0.3, 0.6, 0.8, 0.9) for x in (pale + (1 - pale) * INKS).flat
-]
+HUES = np.array([*style.TIME(np.linspace(0, 1, 5))[:, :3], to_rgb(style.TARGET), to_rgb(style.INK)])
+TINTS = [round(255 * x) for pale in (0, 0.3, 0.6, 0.8) for x in (pale + (1 - pale) * HUES).flat]
 
 
 class AnimationError(RuntimeError):
@@ -58,6 +47,7 @@ def animate(
     title: str,
     names=("source", "target"),
     target: np.ndarray | None = None,
+    labels=None,
     seconds: float = 5.0,
     fps: int = 20,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +60,8 @@ def animate(
             over time; D > 2 shows the first two, and says so.
         title: above the figure.
         names: of source and target, for the legend.
-        target: (M, D), a sample of the target, drawn faintly behind; or None.
+        target: (M, D), a sample of the target, drawn as in the figures; or None.
+        labels: names of the D dimensions; x1, x2, … if None.
         seconds: the length, with the pause.
         fps: frames a second, 50 at most in a .gif.
         progress: called with the number of frames drawn and that of all.
@@ -89,93 +80,93 @@ def animate(
         )
     count = max(3, round(seconds * fps))
     times = np.minimum(np.linspace(0, 1 / (1 - STILL), count), 1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
+    stage = Stage(reach(paths, SHOWN), target, labels)
     write = _write_gif if suffix == ".gif" else _write_mp4
-    with plt.rc_context({**STYLE, "figure.dpi": DPI[suffix]}):
-        figure, draw = _scene(paths, times, title, names, target)
-        try:
-            write(part, draw, count, fps, progress)
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
-            plt.close(figure)
+    with style.in_style(**{"figure.dpi": DPI[suffix]}), whole(out) as part:
+        _, draw = _scene(stage, paths, times, title, names)
+        write(part, draw, count, fps, progress)
 
 
-def _scene(paths, times, title, names, target):
+def _scene(stage: Stage, paths, times, title, names):
     """A figure, and a function of the frame that gives its picture, (height, width, 3) bytes."""
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-    axes.set_title("\n".join(textwrap.fill(line, 60) for line in title.splitlines()))
-    look = {"transform": axes.transAxes, "fontsize": 11, "bbox": ON_WHITE}
-    clock = axes.text(0.03, 0.95, "", **look)
-    say_first_two(axes, paths.shape[2])
-    legend(figure, (names[0], None if target is None else names[1]), "paths", columns=2)
-    stage = _on_a_line if paths.shape[2] == 1 else _in_the_plane
-    parts, move = stage(axes, paths, times, target)
+    figure = Figure(figsize=SIZE, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    style.set_title(figure, title, stage.dim)
+    place = {"transform": axes.transAxes, "fontsize": 11, "bbox": ON_WHITE}
+    clock = axes.text(0.03, 0.95, "", **place)
+    names = names[0], None if stage.target is None else names[1]
+    style.legend(figure, names, "paths", stage.crosses)
+    parts, move = (_on_a_line if stage.dim == 1 else _in_the_plane)(stage, axes, paths, times)
+    stage.set_up(axes)
     parts = [*parts, *axes.spines.values(), clock]
     for part in parts:
         part.set_animated(True)
-    figure.canvas.draw()
-    still = figure.canvas.copy_from_bbox(figure.bbox)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
 
     def draw(k: int) -> np.ndarray:
-        figure.canvas.restore_region(still)
+        canvas.restore_region(still)
         clock.set_text(f"t = {times[k]:.2f}")
         move(k)
         for part in parts:
             axes.draw_artist(part)
-        return np.array(figure.canvas.buffer_rgba())[..., :3]
+        return np.array(canvas.buffer_rgba())[..., :3]
 
     return figure, draw
 
 
-def _in_the_plane(axes, paths, times, target):
+def _in_the_plane(stage: Stage, axes, paths, times):
     """The moving parts of two dimensions, and what moves them to frame k."""
     paths = paths[..., :2]
     drawn = _at(paths[:, :SHOWN], times)
-    behind = paths[-1] if target is None else target
-    box = paths_box([paths], behind, SHOWN)
-    if target is not None:
-        draw_backdrop(axes, target, box, top=4)
-    look = {"extent": box, "origin": "lower", "interpolation": "bilinear", "aspect": aspect(box)}
-    axes.scatter(*drawn[0].T, s=4, color=SOURCE, linewidths=0, alpha=0.5)
-    cloud = axes.imshow(np.zeros((1, 1)), cmap=TINT, vmin=0, vmax=1, **look)
-    trails = axes.add_collection(LineCollection([], linewidths=0.6))
-    dots = axes.scatter(*drawn[0].T, s=5, color=GENERATED, linewidths=0)
-    axes.set(xlim=box[:2], ylim=box[2:], xlabel="$x_1$", ylabel="$x_2$")
+    axes.scatter(*drawn[0].T, s=4, color=style.SOURCE, linewidths=0, alpha=0.4)
+    look = {"vmin": 0, "vmax": 1, "interpolation": "bilinear"}
+    cloud = style.show_grid(axes, np.zeros((1, 1)), stage.box, **look)
+    trails = axes.add_collection(LineCollection([], linewidths=0.7))
+    dots = axes.scatter(*drawn[0].T, s=5, linewidths=0)
+    outline = stage.draw_target(axes)
 
     def move(k):
-        cloud.set_data(smooth_grid(_at(paths, times[[k]])[0], box))
+        hue = style.TIME(times[k])[:3]
+        cloud.set_data(density_grid(_at(paths, times[[k]])[0], stage.box, cells=120))
+        cloud.set_cmap(ListedColormap([(*hue, alpha) for alpha in LEVELS]))
         dots.set_offsets(drawn[k])
-        tail = drawn[max(0, k - TRAIL) : k + 1]
-        trails.set_segments(np.stack([tail[:-1], tail[1:]], axis=2).reshape(-1, 2, 2))
-        fading = 0.6 * (1 - np.arange(len(tail) - 1)[::-1] / TRAIL)
-        trails.set_color([(PATHS, alpha) for alpha in np.repeat(fading, drawn.shape[1])])
+        dots.set_color(hue)
+        since = np.arange(max(0, k - TRAIL), k + 1)
+        ways = [np.stack(pair, axis=1) for pair in pairwise(drawn[since])]
+        fading = [(*style.TIME(times[i])[:3], 0.6 * (1 - (k - i) / (TRAIL + 1))) for i in since[1:]]
+        trails.set_segments([way for pair in ways for way in pair])
+        trails.set_color([colour for colour in fading for _ in range(drawn.shape[1])])
 
-    return [cloud, trails, dots], move
+    return [cloud, trails, dots, *outline], move
 
 
-def _on_a_line(axes, paths, times, target):
+def _on_a_line(stage: Stage, axes, paths, times):
     """The moving parts of one dimension, which move to the right as time passes."""
     drawn = _at(paths[:, :SHOWN, 0], times)
-    behind = [] if target is None else [target]
-    limits = bounding_limits(paths, *behind)
-    x, source = density_line(paths[0].ravel(), limits)
-    ends = [density_line(end.ravel(), limits)[1] for end in (paths[-1], *behind)]
-    scale = 0.25 / np.max([source, *ends])
-    if behind:
-        axes.fill_betweenx(x, 1, 1 + scale * ends[1], color=TARGET_FILL, lw=0)
-    axes.plot(-scale * source, x, color=SOURCE, lw=1)
-    trails = axes.add_collection(LineCollection([], colors=PATHS, linewidths=0.4, alpha=0.3))
-    dots = axes.scatter(np.zeros(drawn.shape[1]), drawn[0], s=5, color=GENERATED, linewidths=0)
-    (density,) = axes.plot([], [], color=GENERATED, lw=1.4)
-    axes.set(xlim=(-0.3, 1.3), ylim=limits, xlabel="$t$", ylabel="$x$", xticks=[0, 0.5, 1])
+    clouds = [paths[0], paths[-1], *([] if stage.target is None else [stage.target])]
+    x = density_line(paths[0].ravel(), stage.box)[0]
+    heights = np.array([density_line(cloud.ravel(), stage.box)[1] for cloud in clouds])
+    scale = TALLEST / heights.max()
+    axes.fill_betweenx(x, 0, -scale * heights[0], fc=style.SOURCE, alpha=0.6, lw=0)
+    for aim in heights[2:]:
+        axes.fill_betweenx(x, 1, 1 + scale * aim, fc=style.TARGET, ec=style.INK, lw=0.6)
+    trails = axes.add_collection(LineCollection([], linewidths=0.4, alpha=0.4))
+    dots = axes.scatter(np.zeros(drawn.shape[1]), drawn[0], s=5, linewidths=0)
+    (density,) = axes.plot([], [], lw=1.4)
+    places = np.stack([np.broadcast_to(times[:, None], drawn.shape), drawn], axis=2)
 
     def move(k):
-        heights = density_line(_at(paths, times[[k]]).ravel(), limits)[1]
-        density.set_data(times[k] + scale * heights, x)
-        dots.set_offsets(np.column_stack([np.full(drawn.shape[1], times[k]), drawn[k]]))
-        trails.set_segments([np.column_stack([times[: k + 1], way]) for way in drawn[: k + 1].T])
+        hue = style.TIME(times[k])
+        now = scale * density_line(_at(paths, times[[k]]).ravel(), stage.box)[1]
+        density.set_data(times[k] + np.where(now > UNSEEN, now, np.nan), x)
+        dots.set_offsets(places[k])
+        density.set_color(hue)
+        dots.set_color(hue)
+        starts = range(0, k, PIECE)
+        ways = [places[i : min(i + PIECE, k) + 1].swapaxes(0, 1) for i in starts]
+        trails.set_segments([way for piece in ways for way in piece])
+        trails.set_color(np.repeat(style.TIME(times[starts]), drawn.shape[1], axis=0))
 
     return [trails, density, dots], move
 

@@ -1,3 +1,4 @@
+// What all pages share: the data, colours, the canvas and its axes, heat maps, and the clock.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -5,22 +6,26 @@ const canvas = document.querySelector("canvas");
 const pen = canvas.getContext("2d");
 const named = (id) => document.getElementById(id);
 
-// Colours: those of the figures, and one between them that is not a grey.
-const SOURCE = [0, 114, 178];
-const MIDWAY = [150, 92, 160];
-const GENERATED = [213, 94, 0];
+/** A colour of page.css, as red, green and blue from 0 to 255. */
+function colourNamed(name) {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`);
+  return hex.match(/[0-9a-f]{2}/gi).map((digits) => parseInt(digits, 16));
+}
+
+const [SOURCE, MIDWAY, GENERATED] = ["source", "midway", "generated"].map(colourNamed);
 const PATHS = "#333333";
 
 const between = (a, b, part) => a.map((value, i) => value + part * (b[i] - value));
 const css = (colour, alpha = 1) => `rgba(${colour.map(Math.round).join(",")},${alpha})`;
 
+/** The colour of time t: from that of the source to that of what is generated, past no grey. */
 function colourAt(t) {
   return t < 0.5 ? between(SOURCE, MIDWAY, 2 * t) : between(MIDWAY, GENERATED, 2 * t - 1);
 }
 
 const decode = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
-// The part of the canvas that shows data.box, in CSS pixels.
+// The part of the canvas that shows data.box, in CSS pixels; across and down place a point there.
 const area = { left: 0, top: 0, width: 0, height: 0 };
 const across = (x) => area.left + ((x - data.box[0]) / (data.box[1] - data.box[0])) * area.width;
 const down = (y) => area.top + ((data.box[3] - y) / (data.box[3] - data.box[2])) * area.height;
@@ -34,6 +39,16 @@ function inArea(draw) {
   pen.restore();
 }
 
+const TICK_FONT = "12px system-ui, sans-serif";
+const label = (value) => String(value).replace("-", "−");
+
+/** Pixels to the left of the area: as many as the numbers beside it need. */
+function roomForNumbers() {
+  pen.font = TICK_FONT;
+  const widths = ticks(data.box[2], data.box[3]).map((y) => pen.measureText(label(y)).width);
+  return Math.max(40, 12 + Math.ceil(Math.max(...widths)));
+}
+
 /** An empty canvas at the screen's own resolution. */
 function clear() {
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -44,7 +59,8 @@ function clear() {
   }
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  Object.assign(area, { left: 40, top: 22, width: width - 56, height: height - 56 });
+  const left = roomForNumbers();
+  Object.assign(area, { left, top: 22, width: width - left - 16, height: height - 56 });
   pen.fillStyle = "#fff";
   pen.fillRect(area.left, area.top, area.width, area.height);
 }
@@ -61,12 +77,11 @@ function ticks(low, high) {
 
 function drawAxes(horizontal, vertical, times = ticks(data.box[0], data.box[1])) {
   const { left, top, width, height } = area;
-  const label = (value) => String(value).replace("-", "−");
   pen.strokeStyle = "#666";
   pen.fillStyle = "#444";
   pen.lineWidth = 1;
   pen.strokeRect(left, top, width, height);
-  pen.font = "12px system-ui, sans-serif";
+  pen.font = TICK_FONT;
   pen.textAlign = "center";
   pen.textBaseline = "top";
   pen.beginPath();
@@ -85,9 +100,9 @@ function drawAxes(horizontal, vertical, times = ticks(data.box[0], data.box[1]))
   pen.stroke();
   pen.font = "italic 15px Georgia, 'Times New Roman', serif";
   pen.textBaseline = "alphabetic";
-  pen.fillText(horizontal, left + width, top + height + 32);
+  pen.fillText(horizontal, left + width, top + height + 32, width); // no wider than the area
   pen.textAlign = "left";
-  pen.fillText(vertical, left - 1, top - 8);
+  pen.fillText(vertical, left - 1, top - 8, width);
 }
 
 const sheet = document.createElement("canvas");

@@ -1,173 +1,174 @@
-import inspect
+"""Figures of runs: every kind there is, in one, two and three dimensions, and what fills them."""
+
+import html
+import subprocess
+import sys
 from pathlib import Path
 
-import matplotlib.image
 import mlx.core as mx
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from figures import style
+from figures.kinds.density import densities
+from figures.kinds.field import velocity_in_units
+from figures.kinds.time import law_of_training
+from figures.kinds.workprecision import work_precision
 from figures.registry import FIGURES
-from main import main
-from solver import SOLVERS
+from figures.subject import Subject, target_sample
+from lab.config import Config
+from lab.evaluation import generate, log_density
+from lab.run import settle
+from lab.store import new_model
+from training import History
 
-QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
-ALL = [part for name in FIGURES for part in ("--figure", name)]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    np.savetxt("line.csv", rng.normal(size=(300, 1)))
-    np.savetxt("space.csv", rng.normal(size=(300, 3)), delimiter=",")
-    return lambda *arguments: CliRunner().invoke(main, [*QUICK, *arguments])
+NASTY = "a_$b$<c> 50%"  # a file's name, and a column's, of which nothing may be interpreted
+LOSSES = [(1, 4.0), (100, 2.0), (200, 1.5)]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "left_out"),
-    [
-        (["--method", "vp"], []),
-        (["--target", "line.csv"], ["workprecision"]),
-        (["--target", "space.csv"], ["field", "density", "workprecision"]),
-        (["--method", "cnf", "--steps", "3", "--train-ode-steps", "2"], ["workprecision"]),
-        (
-            ["--network", "exact", "--points", "3", "--target", "annulus", "--sigma", "0.5"],
-            ["loss", "density", "workprecision"],
-        ),
-    ],
-)
-def test_all_figures_at_once(run, arguments, left_out):
-    names = [name for name in FIGURES if name not in left_out]
-    result = run(*arguments, *(part for name in names for part in ("--figure", name)))
-    assert result.exit_code == 0, result.output
-    drawn = sorted(path.name.split("_")[0] for path in Path("media").iterdir())
-    assert drawn == sorted(names)
-    for path in Path("media").iterdir():
-        assert matplotlib.image.imread(path).std() > 0.01, path
-        assert path.stat().st_size < 300_000, path
+def bend(t, x):
+    return mx.tanh(x[:, ::-1]) - t * x
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--target", "space.csv", "--figure", "field"], ["--figure", "field", "3"]),
-        (["--target", "space.csv", "--figure", "density"], ["--figure", "density", "3"]),
-        (["--network", "exact", "--figure", "loss"], ["--figure", "exact"]),
-        (["--source", "moons", "--figure", "density"], ["--figure", "moons", "log-density"]),
-        (["--figure", "feild"], ["--figure", "field"]),
-        (["--figure", "loss", "--figure", "field", "--out", "a.png"], ["--out", "a.png", "2"]),
-    ],
-)
-def test_figures_that_cannot_be(run, arguments, words):
-    """Told before anything is trained."""
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    for word in words:
-        assert word in result.output
-    assert not Path("runs").exists()
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory):
+    """Dimension → what there is to draw of an untrained flow to a user's points."""
+    found, rng = {}, np.random.default_rng(0)
+    for dim in (1, 2, 3):
+        path = tmp_path_factory.mktemp(str(dim)) / f"{NASTY}.csv"
+        header = ",".join([NASTY, "wide", "x3"][:dim])
+        points = rng.normal(size=(300, dim)) * [1, 20, 3][:dim]
+        np.savetxt(path, points, header=header, comments="", delimiter=",")
+        run = settle(Config(target=str(path), samples=64, width=8, depth=1))
+        field = new_model(run)
+        found[dim] = Subject(run, field, generate(run, field), None, History(losses=LOSSES))
+    return found
 
 
-@pytest.mark.parametrize("target", ["moons", "line.csv", "space.csv"])
-@pytest.mark.parametrize("suffix", [".gif", ".html"])
-def test_animate(run, target, suffix):
-    run("--target", target)
-    (path,) = Path("runs").iterdir()
-    out = Path("new", f"flow{suffix}")
-    short = ["--seconds", "0.5", "--samples", "50", "--solver", "rk4"]
-    result = CliRunner().invoke(main, ["animate", str(path), "--out", str(out), *short])
-    assert result.exit_code == 0, result.output
-    assert str(out) in result.stdout
-    assert out.read_bytes().startswith({".gif": b"GIF89a", ".html": b"<!"}[suffix])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_or_refused(tmp_path, monkeypatch, subjects, name, dim):
+    """In all formats, twice in the same bytes, with a user's words in it letter by letter."""
+    subject, save = subjects[dim], style.save
+    if why := FIGURES[name].refusal(subject.run):
+        assert f"'{name}'" in why and str(dim) in why and why.endswith(".")
+        return
+
+    def save_all(figure, out):
+        for suffix in (".png", ".pdf", ".svg"):
+            save(figure, Path(out).with_suffix(suffix))
+
+    monkeypatch.setattr(style, "save", save_all)
+    monkeypatch.setitem(style.STYLE, "savefig.dpi", 60)
+    monkeypatch.setattr("figures.kinds.workprecision.MOST_NFE", 100)
+    FIGURES[name].draw(tmp_path / "new" / "a.png", subject)
+    if dim == 2:
+        FIGURES[name].draw(tmp_path / "b.png", subject)
+    for suffix, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")):
+        file = (tmp_path / "new" / f"a{suffix}").read_bytes()
+        assert file.startswith(start)
+        assert dim != 2 or file == (tmp_path / f"b{suffix}").read_bytes()
+    words = html.unescape(file.decode())
+    assert NASTY in words
 
 
-def test_a_film_without_ffmpeg(run, monkeypatch):
-    run()
-    (path,) = Path("runs").iterdir()
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    result = CliRunner().invoke(main, ["animate", str(path), "--out", "a.mp4"])
-    assert result.exit_code == 2
-    assert "ffmpeg is not installed" in result.output and not Path("a.mp4").exists()
-
-
-def test_the_page_of_the_exact_field(run):
-    result = CliRunner().invoke(main, ["exact", "--method", "vp", "--points", "5"])
-    assert result.exit_code == 0, result.output
-    assert "Variance-preserving" in Path("media/exact.html").read_text(encoding="utf-8")
+def test_the_kinds_are_the_files_and_nothing_is_imported_for_their_names():
+    root = Path(__file__).parents[2]
+    code = "import sys, figures.registry as r; print('matplotlib' in sys.modules, *r.FIGURES)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    files = sorted(path.stem for path in (root / "figures/kinds").glob("[!_]*.py"))
+    assert done.stdout.split() == ["False", *files]
+    assert {"trajectories", "field", "density", "loss"} <= set(files)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("name", "options", "words"),
     [
-        (["--method", "ot"], ["--method", "ot"]),
-        (["--method", "fm", "--source", "8gaussians"], ["--source", "8gaussians"]),
-        (["--source", "moons"], ["--source", "moons", "8gaussians"]),
-        (["--target", "gaussian4d"], ["--target", "gaussian4d"]),
-        (["--points", "600"], ["--points", "600"]),
-        (["--out", "a.png"], ["--out", ".html"]),
+        ("loss", {"network": "exact"}, "not trained"),
+        ("density", {"source": "moons"}, "'moons' has not"),
+        ("field", {"target": "gaussian4d"}, "4"),
     ],
 )
-def test_pages_that_cannot_be(run, arguments, words):
-    result = CliRunner().invoke(main, ["exact", *arguments])
-    assert result.exit_code == 2, result.output
-    for word in words:
-        assert word in result.output
+def test_figures_that_cannot_be(name, options, words):
+    assert words in FIGURES[name].refusal(settle(Config(**options)))
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """What the drawing functions are given, by name."""
-    from figures import panels
-    from figures import plots
-
-    seen = {}
-    for module, names in (
-        (plots, ("plot_work_precision", "plot_density")),
-        (panels, ("plot_field", "plot_samples", "plot_time")),
-    ):
-        for name in names:
-            function = getattr(module, name)
-
-            def record(out, *arguments, name=name, function=function, **named):
-                bound = inspect.signature(function).bind(out, *arguments, **named)
-                seen[name] = bound.arguments
-
-            monkeypatch.setattr(module, name, record)
-    return seen
+def test_the_title_has_the_distances(drawn, subjects):
+    subject = subjects[2]
+    title = drawn(FIGURES["trajectories"].draw, subject).get_suptitle()
+    assert f"NFE {subject.generated.solution.nfe}\n" in title
+    assert "±" in title and f"{subject.generated.distances.best:.2g}" in title
 
 
-def test_figures_are_given_what_they_show(run, drawn, monkeypatch):
+def test_figures_are_given_what_they_show(drawn):
     """For a field that is known: everything moves by (3, −4)."""
-    monkeypatch.setattr("models.MLP.__call__", lambda self, t, x: mx.array([3.0, -4.0]) + 0 * x)
-    monkeypatch.delattr("models.MLP.with_jvp")
-    names = ("field", "samples", "time", "workprecision", "density")
-    options = ["--source", "normal", "--target", "8gaussians", "--samples", "1000"]
-    result = run(*options, *(part for name in names for part in ("--figure", name)))
-    assert result.exit_code == 0, result.output
-    velocity = drawn["plot_field"]["velocity"](0.3, np.zeros((2, 2)))
-    np.testing.assert_allclose(velocity, [[3, -4]] * 2)
-    for t, cloud in zip(drawn["plot_field"]["times"], drawn["plot_field"]["points"], strict=True):
+
+    def shift(t, x):
+        return mx.array([3.0, -4.0]) + 0 * x
+
+    run = settle(Config(source="normal", target="8gaussians", samples=1000))
+    subject = Subject(run, shift, generate(run, shift), None, History(losses=LOSSES))
+    for t, cloud in zip((0, 0.25, 1), subject.states((0, 0.25, 1)), strict=True):
         np.testing.assert_allclose(cloud.mean(axis=0), [3 * t, -4 * t], atol=0.2)
-    samples = drawn["plot_samples"]
-    np.testing.assert_allclose(samples["source"].mean(axis=0), [0, 0], atol=0.2)
-    np.testing.assert_allclose(samples["generated"].mean(axis=0), [3, -4], atol=0.2)
-    assert np.abs(np.linalg.norm(samples["target"], axis=1) - 5).max() < 2
-    time = drawn["plot_time"]
-    training, flow = time["rows"].values()
-    assert len(training) == len(flow) == len(time["times"]) == 7
-    assert (
-        np.linalg.norm(training[0], axis=1).mean()
-        < 2
-        < 4
-        < np.linalg.norm(training[-1], axis=1).mean()
-    )
-    np.testing.assert_allclose(flow[3].mean(axis=0), [1.5, -2], atol=0.2)
-    assert drawn["plot_work_precision"]["adaptive"] == {
-        name for name, tableau in SOLVERS.items() if tableau.adaptive
-    }
-    box, learned = drawn["plot_density"]["box"], drawn["plot_density"]["learned"]
-    row, column = np.unravel_index(learned.argmax(), learned.shape)
-    place = [
-        a + (b - a) * (k + 0.5) / len(learned) for (a, b), k in ((box[:2], column), (box[2:], row))
-    ]
+    *panels, _ = drawn(FIGURES["field"].draw, subject).axes
+    for axes, t in zip(panels, (0, 0.25, 0.5, 0.75, 1), strict=True):
+        np.testing.assert_allclose(axes.images[0].get_array(), 5, rtol=1e-5)
+        middle = axes.collections[-1].get_offsets().mean(axis=0)
+        np.testing.assert_allclose(middle, [3 * t, -4 * t], atol=0.2)
+    source, target, generated = drawn(FIGURES["samples"].draw, subject).axes
+    for axes, place in ((source, [0, 0]), (generated, [3, -4])):
+        middle = axes.collections[0].get_offsets().mean(axis=0)
+        np.testing.assert_allclose(middle, place, atol=0.2)
+    radii = np.linalg.norm(target.collections[0].get_offsets(), axis=1)
+    assert np.abs(radii - 5).max() < 2
+    assert np.abs(np.linalg.norm(target_sample(run), axis=1).mean() - 5) < 0.05
+    learned, true = (axes.images[0] for axes in drawn(FIGURES["density"].draw, subject).axes[:2])
+    x0, x1, y0, _ = learned.get_extent()
+    row, column = np.unravel_index(learned.get_array().argmax(), learned.get_array().shape)
+    cell = (x1 - x0) / len(learned.get_array())
+    place = x0 + cell * (column + 0.5), y0 + cell * (row + 0.5)
     np.testing.assert_allclose(place, [3, -4], atol=0.2)
+    assert true.get_array().sum() * cell**2 == pytest.approx(1, abs=0.01)
+
+
+def test_a_velocity_is_in_the_units_of_the_target(subjects):
+    """Of the field that is x itself, in the units that networks see."""
+    run = subjects[2].run
+    place = run.target.points[:4]
+    velocity = velocity_in_units(run, lambda t, x: x)(0.3, place)
+    np.testing.assert_allclose(velocity, place - run.target.points.mean(axis=0), rtol=1e-3)
+
+
+def test_the_law_of_training(subjects):
+    """Mean and covariance of xt for independent pairs, short ways for paired ones, and units."""
+    run = settle(Config(method="vp", source="normal", target="normal"))
+    for xt in law_of_training(run, (0, 0.5, 1), 20_000):  # variance-preserving: always N(0, I)
+        np.testing.assert_allclose(np.cov(xt.T), np.eye(2), atol=0.04)
+    ways = {}
+    for method in ("cfm", "ot"):
+        run = settle(Config(method=method, source="8gaussians", sigma=0.0))
+        start, end = law_of_training(run, (0, 1), 2_000)
+        ways[method] = ((end - start) ** 2).sum(axis=1).mean()
+    assert ways["ot"] < 0.5 * ways["cfm"]
+    run = subjects[2].run
+    for xt in law_of_training(run, (0, 1), 3_000):
+        np.testing.assert_allclose(xt.std(axis=0), run.target.points.std(axis=0), rtol=0.1)
+
+
+def test_work_precision_has_the_orders_of_the_solvers():
+    curves = work_precision(settle(Config(source="normal")), bend)
+    for name, order in (("euler", 1), ("midpoint", 2), ("heun", 2)):
+        (nfe, error), (more, less) = curves[name][2:4]
+        assert np.log(error / less) / np.log(more / nfe) == pytest.approx(order, abs=0.2)
+    assert all(nfe > 0 and error < 0.5 for nfe, error in curves["dopri5"])
+    assert curves["dopri5"][-1][1] < 1e-5 < curves["euler"][-1][1]
+
+
+def test_densities_are_those_of_the_middles_of_cells():
+    run = settle(Config(source="normal"))
+    (x0, x1, y0, y1), learned, sample = densities(run, bend)
+    x, y = (a + (b - a) * 0.5 / len(learned) for a, b in ((x0, x1), (y0, y1)))
+    corners = np.exp(log_density(run, bend, np.array([[x, y], [x1 - (x - x0), y]])))
+    assert learned[0, [0, -1]] == pytest.approx(corners, rel=1e-3)
+    assert learned.sum() * (x1 - x0) * (y1 - y0) / learned.size == pytest.approx(1, abs=0.05)
+    assert np.mean((sample > [x0, y0]) & (sample < [x1, y1])) > 0.998

@@ -2,38 +2,43 @@ import shutil
 import subprocess
 import time
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from figures import film as animation
+from figures import film, style
 from figures.film import AnimationError, animate
-from figures.style import STYLE
+from figures.stage import Stage, reach
 
 rng = np.random.default_rng(0)
 START = rng.normal(size=(300, 2)) * 0.3
 SHIFT = np.array([4.0, 2.0])
 PATHS = START + np.linspace(0, 1, 11)[:, None, None] * SHIFT
-VERMILION = (213, 94, 0)
+BLUE, VERMILION = (0, 114, 178), (213, 94, 0)
 SHORT = {"title": "a title", "seconds": 1.0, "fps": 10}
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 
 
-def centre(picture) -> np.ndarray:
-    """Where the particles are on average, in pixels from the upper left; the legend left out."""
+def centre(picture, colour=VERMILION) -> np.ndarray:
+    """Where this colour is on average, in pixels from the upper left; the legend left out."""
     picture = np.asarray(picture, int)[:-90]
-    rows, columns = np.nonzero(np.abs(picture - VERMILION).max(axis=-1) < 40)
+    rows, columns = np.nonzero(np.abs(picture - colour).max(axis=-1) < 40)
     assert len(rows) > 50
     return np.array([columns.mean(), rows.mean()])
 
 
-def expected(paths, points, dpi: int) -> np.ndarray:
+def scene(paths, target=None, dpi: int = 100):
+    """A figure with its function of the frame, of three frames."""
+    with matplotlib.rc_context({**style.STYLE, "figure.dpi": dpi}):
+        stage = Stage(reach(paths, film.SHOWN), target)
+        return film._scene(stage, paths, np.linspace(0, 1, 3), "a title", ("source", "target"))
+
+
+def expected(paths, points, target=None, dpi: int = 100) -> np.ndarray:
     """Where the mean of points (N, 2) belongs in a picture of the scene of these paths."""
-    with plt.rc_context({**STYLE, "figure.dpi": dpi}):
-        figure, _ = animation._scene(paths, np.linspace(0, 1, 3), "a title", ("a", "b"), None)
+    figure, _ = scene(paths, target, dpi)
     x, y = figure.axes[0].transData.transform(points.mean(axis=0))
-    plt.close(figure)
     return np.array([x, figure.bbox.height - y])
 
 
@@ -53,20 +58,23 @@ def test_a_gif_lasts_as_long_as_asked(tmp_path):
     assert sum(duration for _, duration in gif(tmp_path / "a.gif")) == 700
 
 
-def test_particles_flow_from_source_to_target(tmp_path):
+def test_particles_flow_from_source_to_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "TRAIL", 0)
     animate(tmp_path / "a.gif", PATHS, target=PATHS[-1], **SHORT)
     frames = gif(tmp_path / "a.gif")
-    for (picture, _), points in ((frames[0], PATHS[0]), (frames[-1], PATHS[-1])):
-        assert centre(picture) == pytest.approx(expected(PATHS, points, 100), abs=4)
-    ways = np.diff([centre(picture) for picture, _ in frames], axis=0)
-    assert (ways[:-2, 0] > 10).all()  # to the right
-    assert (ways[:-2, 1] < -5).all()  # and up
+    ends = ((frames[0], PATHS[0], BLUE), (frames[-1], PATHS[-1], VERMILION))
+    for (picture, _), points, colour in ends:
+        assert centre(picture, colour) == pytest.approx(expected(PATHS, points, PATHS[-1]), abs=4)
+    hues = [255 * np.array(style.TIME(t)[:3]) for t in np.linspace(0, 1 / 0.85, 10).clip(0, 1)]
+    ways = np.diff([centre(frames[k][0], hues[k]) for k in range(1, 9)], axis=0)
+    assert (ways[:, 0] > 10).all()  # to the right
+    assert (ways[:, 1] < -5).all()  # and up
     assert (frames[0][0][2, 2] == 255).all()  # white paper
 
 
 def test_frames_between_the_times_of_the_paths_are_interpolated():
     squares = np.arange(5.0)[:, None, None] ** 2
-    found = animation._at(squares, [0, 0.25, 0.375, 1]).ravel()
+    found = film._at(squares, [0, 0.25, 0.375, 1]).ravel()
     assert found.tolist() == [0, 1, 2.5, 16]
 
 
@@ -74,19 +82,27 @@ def test_one_dimension_moves_along_time(tmp_path):
     paths = PATHS[..., :1]
     animate(tmp_path / "a.gif", paths, target=paths[-1], **SHORT)
     first, *_, last = (picture for picture, _ in gif(tmp_path / "a.gif"))
-    ways = centre(last) - centre(first)
+    ways = centre(last) - centre(first, BLUE)
     assert ways[0] > 150
     assert ways[1] < -100
 
 
+def test_trails_are_behind_the_particles_in_the_colour_of_their_time():
+    figure, draw = scene(PATHS, PATHS[-1])
+    draw(2)
+    trails = next(each for each in figure.axes[0].collections if len(each.get_paths()) > 100)
+    ways = [path.vertices for path in trails.get_paths()]
+    assert ways[7] == pytest.approx(PATHS[[0, 5], 7])
+    assert ways[300 + 7] == pytest.approx(PATHS[[5, 10], 7])
+    assert trails.get_color()[7][:3] == pytest.approx(style.TIME(0.5)[:3])
+
+
 def test_more_dimensions_show_the_first_two():
     wide = np.concatenate([PATHS, 100 * PATHS], axis=2)
-    figure, draw = animation._scene(wide, np.linspace(0, 1, 3), "t", ("a", "b"), wide[-1])
-    assert any("first two of 4" in text.get_text() for text in figure.axes[0].texts)
-    plain, draw_plain = animation._scene(PATHS, np.linspace(0, 1, 3), "t", ("a", "b"), PATHS[-1])
-    assert centre(draw(2)) == pytest.approx(centre(draw_plain(2)), abs=1)
-    plt.close(figure)
-    plt.close(plain)
+    figure, draw = scene(wide, wide[-1])
+    assert figure.get_suptitle().endswith("the first two of 4 dimensions")
+    plain = centre(scene(PATHS, PATHS[-1])[1](2))
+    assert centre(draw(2)) - plain == pytest.approx([0, 10], abs=11)  # below one more line
 
 
 def test_progress_counts_every_frame(tmp_path):
@@ -116,28 +132,20 @@ def test_another_suffix_is_refused(tmp_path):
 
 
 @needs_ffmpeg
-def test_a_video_shows_the_same(tmp_path):
+def test_a_video_shows_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "TRAIL", 0)
     out = tmp_path / "new" / "a.mp4"
     animate(out, PATHS, title="a title", seconds=0.5, fps=10)
-    width, height = (round(side * animation.DPI[".mp4"]) for side in animation.SIZE)
-    command = [
-        "ffmpeg",
-        "-loglevel",
-        "error",
-        "-i",
-        out,
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-",
-    ]
+    width, height = (round(side * film.DPI[".mp4"]) for side in film.SIZE)
+    raw_on_stdout = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = ["ffmpeg", "-loglevel", "error", "-i", out, *raw_on_stdout]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     pictures = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
     assert len(pictures) == 5
-    for picture, points in ((pictures[0], PATHS[0]), (pictures[-1], PATHS[-1])):
-        where = expected(PATHS, points, animation.DPI[".mp4"])
-        assert centre(picture[:-80]) == pytest.approx(where, abs=8)
+    ends = ((pictures[0], PATHS[0], BLUE), (pictures[-1], PATHS[-1], VERMILION))
+    for picture, points, colour in ends:
+        where = expected(PATHS, points, dpi=film.DPI[".mp4"])
+        assert centre(picture[:-80], colour) == pytest.approx(where, abs=8)
 
 
 def test_a_video_needs_ffmpeg(tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""Everything one looks at: pictures, films, pages for a browser."""
