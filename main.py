@@ -1,7 +1,13 @@
-"""The command line: parse, call, report. No mathematics and no drawing happen here.
+"""The main job: train a flow from source to target, follow it, and draw it.
 
-The main job is here, and its sisters are in `commands.py` and `checkpoint_commands.py`.
+It parses, calls and reports; what it calls is in `lab/` and `figures/`. Its sister commands are in
+`cli/`, one file each.
 """
+
+from machine import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_at_once()  # while modules are imported, and there is nothing to keep
 
 import machine.blas  # noqa: F401  before MLX, which it makes fast
 
@@ -10,62 +16,88 @@ from pathlib import Path
 
 import click
 
-from lab import store as runs
-from cli.options import SUFFIXES_OF_FIGURES, device, output, run_options, training, usage_errors
-from cli.checkpoint_commands import CHECKPOINT_COMMANDS
-from files.checkpoints import CheckpointError
-from cli.commands import COMMANDS
-from couplings import SinkhornWarning
-from lab.evaluation import Generated, excess, generate
-from figures.registry import FIGURES, Subject, require_drawable
-from metrics import ExcessLoss
-from cli.values import (
-    FigurePath,
-    Name,
-    SectionedGroup,
-    Whole,
-    forbid_options_before_a_command,
-    require_writable,
+from cli.animate import animate
+from cli.compare import compare
+from cli.datasets import datasets
+from cli.density import density
+from cli.evaluate import evaluate
+from cli.options import (
+    Group,
+    config_options,
+    device,
+    given,
+    option,
+    out,
+    say_what_has_no_effect,
+    usage_errors,
+    warn,
 )
+from cli.page import page
 from cli.progress import training_progress
-from lab.run import SOLVING, OptionError, Run, settle
-from training import History, NonFiniteLossError
+from cli.sample import sample
+from cli.values import FIGURE, require_writable
+from couplings import SinkhornWarning
+from figures.registry import FIGURES
+from figures.subject import Subject
+from files.checkpoints import CheckpointError
+from lab import store
+from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
+from lab.evaluation import Generated, excess, generate
+from lab.run import Run, settle
+from lab.store import Learned
+from lab.values import OneOf, Whole
+from metrics import ExcessLoss, quoted
+from training import NonFiniteLossError
+
+VERSION = "1.0.0"
 
 
 @click.group(
-    cls=SectionedGroup,
+    cls=Group,
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
 )
-@run_options()
-@training(
+@config_options()
+@option(
+    TRAINING,
     "--resume",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Go on with the training that is kept there, to the weights it would have had.",
+    help="Go on with the training that is kept in this file, to the weights that the whole "
+    "training would have had.",
 )
-@training(
+@option(
+    TRAINING,
+    "--retrain",
+    is_flag=True,
+    help="Train again what is found in runs/, trained with the same options and code.",
+)
+@option(
+    TRAINING,
     "--save-every",
-    type=Whole(1, 10_000_000),
-    help="Steps after which training is kept.  [default: all]",
+    kind=Whole(1, 10_000_000),
+    help="Number of steps after which training is kept.  [default: only at its end]",
 )
-@output(
+@option(
+    FIRST,
     "--figure",
     "figures",
-    type=Name(FIGURES),
+    kind=OneOf(FIGURES),
     multiple=True,
     default=["trajectories"],
     help="What to draw; may be given several times.",
 )
-@output(
-    "--out",
-    type=FigurePath(SUFFIXES_OF_FIGURES),
-    help="Figure, .png, .pdf or .svg.  [default: media/FIGURE_METHOD_SOLVER.png]",
+@out(
+    None,
+    FIGURE,
+    "Figure to write, .png, .pdf or .svg.  [default: media/FIGURE_METHOD_SOLVER.png, with source "
+    "and target in its name where they were chosen]",
 )
 @device
+@click.version_option(VERSION, prog_name="flow-matching laboratory")
 @click.pass_context
-def main(context, figures, out, resume, save_every, **options):
-    """Train a flow from source to target, follow it, and draw the trajectories.
+def main(context, figures, out, resume, retrain, save_every, **options):
+    """Train a flow from source to target, follow it, and draw its trajectories.
 
     \b
     Examples:
@@ -74,127 +106,128 @@ def main(context, figures, out, resume, save_every, **options):
       python main.py --target points.csv --figure trajectories --figure loss
     """
     if context.invoked_subcommand:
-        forbid_options_before_a_command(context)
+        _forbid_options_before_a_command(context)
         return
-    figures = list(dict.fromkeys(figures))
     with usage_errors():
-        run, model, state = _resumed(context, resume) if resume else (settle(options), None, None)
-        outs = _figure_paths(run, figures, out)
-    field, history = _learned(run, model, state, save_every)
-    run = runs.with_learned_source(run, field)
+        start = _resumed(context, resume) if resume else None
+        run = start.run if start else settle(Config(**options))
+        outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
+    say_what_has_no_effect(context, run)
+    learned = _learn(run, start=start, retrain=retrain, save_every=save_every)
+    _report_training(learned)
     with usage_errors():
-        result, found = generate(run, field), excess(run, field)
-        _report(run, result, found)
-        _draw(outs, run, field, result, found, history)
+        generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
+        _report_flow(learned.run, generated, loss)
+        for name, path in outs.items():
+            FIGURES[name].draw(
+                path, Subject(learned.run, learned.field, generated, loss, learned.history)
+            )
+            click.echo(f"figure      {path}")
 
 
-for command in (*COMMANDS, *CHECKPOINT_COMMANDS):
+for command in (compare, sample, density, animate, evaluate, datasets, page):
     main.add_command(command)
 
 
-def _resumed(context, path: Path):
-    """The run that is kept in a file, with such options changed as do not change its training."""
-    source = click.core.ParameterSource.COMMANDLINE
-    given = {n: v for n, v in context.params.items() if context.get_parameter_source(n) == source}
-    changes = {name: given[name] for name in SOLVING if name in given}
-    try:
-        run, model, state = runs.load_to_resume(path, **changes)
-    except CheckpointError as error:
-        raise OptionError("resume", f"{error}.") from None
-    for name, value in given.items():
-        before = run.config.get(name, run.config["model"].get(name, value))
-        if name not in SOLVING and before != value:
-            raise OptionError(
-                name.replace("_", "-"),
-                f"{value!r} cannot be changed in training that is resumed; it began with "
-                f"{before!r}.",
-            )
-    if state is None:
-        raise OptionError("resume", f"'{path}' holds a network, and no training to go on with.")
-    if not run.target.unchanged:
-        raise OptionError(
-            "resume", f"'{run.config['target']}' is not what it was when this training began."
+def _forbid_options_before_a_command(context):
+    for name in given(context):
+        raise click.UsageError(
+            f"'--{name.replace('_', '-')}' stands before '{context.invoked_subcommand}': options "
+            "of a command come after its name."
         )
-    return run, model, state
+
+
+def _resumed(context, path: Path) -> Learned:
+    """What is kept in a file, to go on from."""
+    changes = given(context)
+    if "retrain" in changes:
+        raise ConfigError("retrain", "begins anew, and --resume goes on; choose one.")
+    try:
+        return store.load_to_resume(path, {n: v for n, v in changes.items() if n in OPTIONS})
+    except CheckpointError as error:
+        raise ConfigError("resume", f"{error}.") from None
 
 
 def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, Path]:
     """Where each figure goes; found out before training whether it can."""
     if out and len(figures) > 1:
-        raise OptionError("out", f"'{out}' is one file, and {len(figures)} figures were asked for.")
-    require_drawable(run, figures)
-    flow_name = f"{run.method.name}_{'exact_' if run.is_exact else ''}{run.config['solver']}"
-    outs = {figure: out or Path("media", f"{figure}_{flow_name}.png") for figure in figures}
+        raise ConfigError("out", f"'{out}' is one file, and {len(figures)} figures were asked for.")
+    for name in figures:
+        if why := FIGURES[name].refusal(run):
+            raise ConfigError("figure", why)
+    outs = {figure: out or Path("media", f"{figure}_{_flow_name(run)}.png") for figure in figures}
     for path in outs.values():
-        require_writable(path, "--out")
+        require_writable(path)
     if not run.is_exact:
-        require_writable(Path("runs", "checkpoint.safetensors"), "the folder 'runs'")
+        require_writable(store.FOLDER / "checkpoint.safetensors", "the folder 'runs'")
     return outs
 
 
-def _learned(run: Run, model, state, save_every: int | None):
-    """The field of a run, trained and saved where it is a network, and how training went."""
-    if state and state.step >= run.config["steps"]:
-        click.echo(f"network     {model}\ntraining    {state.step:,} steps, all done before")
-        return model, History(state.step, state.step, state.seconds, state.losses, state=state)
-    model = model or runs.new_model(run)
+def _flow_name(run: Run) -> str:
+    """What a figure's file is called after: the method, what was chosen besides, the solver."""
+    config, parts = run.config, [run.config.method]
     if run.is_exact:
-        click.echo(f"field       exact, from {run.source.name} to {run.target.name}")
-        return model, None
-    history, checkpoint = _train(run, model, state, save_every)
-    stopped = f" of {run.config['steps']:,}: stopped by Ctrl-C" if history.interrupted else ""
-    resumed = f", resumed after {history.resumed:,}" if history.resumed else ""
-    click.echo(
-        f"network     {model}\n"
-        f"training    {history.steps:,} steps{stopped}{resumed}, {history.seconds:.1f} s, "
-        f"{history.steps_per_second:,.0f} steps/s, after {history.compile_seconds:.1f} s "
-        f"of compiling; loss {history.losses[-1][1]:.4f}\n"
-        f"checkpoint  {checkpoint}"
-    )
-    return model, history
+        parts += ["exact" if config.points == EXACT_POINTS else f"exact{config.points}"]
+    if not run.is_usual:
+        parts += [run.source.name, Path(config.target).stem]
+    return "_".join([*parts, config.solver])
 
 
-def _train(run: Run, model, state, save_every: int | None) -> tuple[History, Path]:
-    """Train behind a progress bar; where the loss runs off, keep the last good weights."""
+def _learn(run: Run, **how) -> Learned:
+    """Learn the run's field behind a progress bar; where the loss runs off, say what is left."""
     try:
-        with warnings.catch_warnings(), training_progress(run.config["steps"]) as show:
+        with warnings.catch_warnings(), training_progress(run.config.steps) as show:
             warnings.simplefilter("once", SinkhornWarning)
-            warnings.showwarning = _warn
-            return runs.learn(run, model, show, state, save_every)
+            warnings.showwarning = lambda message, *_: warn(message)
+            return store.learn(run, show, **how)
     except NonFiniteLossError as error:
-        kept = runs.keep(run, model, error.history)
         raise click.ClickException(
-            f"{error}. The weights after step {error.history.steps:,}, still good, are in {kept}."
+            f"{error}. The weights after step {error.history.steps:,}, still good, are in "
+            f"{error.kept}."
         ) from None
 
 
-def _warn(message, *_):
-    click.echo(f"Warning: {message}.", err=True)
-
-
-def _report(run: Run, result: Generated, found: ExcessLoss | None):
-    solution, distances = result.solution, result.distances
-    if found:
-        click.echo(
-            f"excess      loss of fresh pairs {found.loss:.3f}, least possible {found.floor:.3f} ± "
-            f"{found.floor_error:.3f}; excess {found.excess:.4f} ± {found.excess_error:.4f}, "
-            f"velocity off by {found.velocity_error:.1%}"
+def _report_training(learned: Learned):
+    run, history = learned.run, learned.history
+    if run.is_exact:
+        click.echo(f"field       exact, from {run.source.name} to {run.target.name}")
+        return
+    loss = f"loss {history.losses[-1][1]:.4f}"
+    steps = f"{history.steps:,} steps"
+    if learned.found:
+        done = (
+            f"found in {learned.path}: {steps}, {history.total_seconds:.1f} s, {loss}; --retrain "
+            "trains again"
         )
+    else:
+        rate = f", {history.steps_per_second:,.0f} steps/s" if history.steps_per_second else ""
+        stopped = f" of {run.config.steps:,}: stopped by Ctrl-C" if history.interrupted else ""
+        resumed = f", resumed after {history.resumed:,}" if history.resumed else ""
+        done = (
+            f"{steps}{stopped}{resumed}, {history.seconds:.1f} s{rate}, after "
+            f"{history.compile_seconds:.1f} s of compiling; {loss}"
+        )
+    click.echo(f"network     {learned.field}\ntraining    {done}\ncheckpoint  {learned.path}")
+
+
+def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
+    solution, distances = generated.solution, generated.distances
+    if loss:
+        click.echo(
+            f"excess      loss of fresh pairs {loss.loss:.3f}, least possible "
+            f"{quoted(loss.floor, loss.floor_error)}; excess "
+            f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
+        )
+    unit = f", in squared units of '{run.config.target}'" if run.config.units else ""
     click.echo(
-        f"sampling    {run.config['samples']:,} points with {run.config['solver']}, "
-        f"{result.seconds:.2f} s, NFE {solution.nfe} "
+        f"sampling    {run.config.samples:,} points with {run.config.solver}, "
+        f"{generated.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
-        f"W2²         {distances.to_target:.4g} ± {distances.error:.2g} to fresh samples of "
-        f"{run.target.name}; two true samples are {distances.best:.4g} apart"
+        f"W2²         {quoted(distances.to_target, distances.error)} to fresh samples of "
+        f"{run.target.name}; two true samples are {distances.best:.2g} apart{unit}"
     )
 
 
-def _draw(outs: dict[str, Path], run: Run, *found):
-    subject = Subject(run, *found)
-    for name, path in outs.items():
-        FIGURES[name](path, subject)
-        click.echo(f"figure      {path}")
-
-
 if __name__ == "__main__":
+    interrupts.interrupt_as_usual()
     main()

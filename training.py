@@ -1,36 +1,55 @@
 """The training loop.
 
-`train` fits a network to a method's loss with Adam, or AdamW, under a schedule and leaves it
-with the moving average of its weights. The samples of a few steps are drawn in one compiled
-call, each step's from its own key; the rest of a step (coupling, path, loss, gradient, update,
-average) is a second one. The host waits only where somebody looks at the loss. Training that
-was stopped can go on to exactly the weights it would have had. Files are the business of
-`checkpoints.py`.
+`train` fits a network to a method's loss with Adam, or AdamW, and leaves it with the moving
+average of its weights. The samples of a few steps are drawn in one compiled call, each step's
+from its own key; the rest of a step (path, loss, gradient, update, average) is a second one. The
+host waits only where somebody looks at the loss. Training that was stopped can go on to exactly
+the weights it would have had; `save_checkpoint` keeps what that takes.
 """
 
 import itertools
+import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 from cfm import coupling_key
-from files.checkpoints import CheckpointError, TrainingState, load_checkpoint, save_checkpoint
+from files.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
+from models import build, describe
 
-__all__ = ["SCHEDULES", "CheckpointError", "History", "NonFiniteLossError", "load_checkpoint"]
-__all__ += ["save_checkpoint", "train"]
 LOOK_EVERY = 100  # steps between looks at the loss
 DRAW_AHEAD = 25  # steps whose samples are drawn together, which costs half as much
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
+
+
+@dataclass
+class TrainingState:
+    """All that training needs to go on as if it had never stopped.
+
+    Attributes:
+        step: how many steps were taken.
+        weights: the network's, as training changes them.
+        averaged: their moving average, which the network ends with.
+        optimizer: the state of the optimizer.
+        losses: see `History`.
+        seconds: wall time that all steps took.
+    """
+
+    step: int
+    weights: dict
+    averaged: dict
+    optimizer: dict
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass
@@ -57,6 +76,11 @@ class History:
     interrupted: bool = False
     state: TrainingState | None = None
 
+    @classmethod
+    def of(cls, state: TrainingState) -> "History":
+        """What had happened when a state was kept."""
+        return cls(state.step, state.step, state.seconds, [*state.losses], state=state)
+
     @property
     def steps_per_second(self) -> float:
         return (self.steps - self.resumed - 1) / self.seconds if self.seconds else 0.0
@@ -71,8 +95,10 @@ class NonFiniteLossError(ArithmeticError):
     """The loss or the weights are not finite any more.
 
     The model holds the average of the weights at the last look where they were, after
-    `history.steps` steps.
+    `history.steps` steps. Whoever keeps them in a file says where, in `kept`.
     """
+
+    kept = None
 
     def __init__(self, message: str, history: History):
         super().__init__(message)
@@ -107,7 +133,7 @@ def train(
         steps: updates to make, in all.
         batch_size: pairs a step.
         lr: the largest learning rate.
-        schedule: what becomes of it over the steps, a name in `SCHEDULES`.
+        schedule: what becomes of it over the steps, a name in `LR_SCHEDULES`.
         weight_decay: of AdamW (Loshchilov & Hutter 2019); with 0 it is Adam.
         average: decay per step of the moving average of the weights.
         seed: with the number of a step, decides all draws of that step.
@@ -126,36 +152,20 @@ def train(
         raise ValueError(f"steps must be 1 or more, not {steps}")
     if getattr(method, "normal_source", False) and not getattr(source, "standard_normal", True):
         raise ValueError(f"{method.name} needs the source N(0, I), not {source.name}")
-    learner = _Learner(model, _optimizer(SCHEDULES[schedule](lr, steps), weight_decay), state)
-    history = History()
-    if state:
-        history = History(state.step, state.step, state.seconds, [*state.losses])
+    learner = _Learner(model, _optimizer(LR_SCHEDULES[schedule](lr, steps), weight_decay), state)
+    history = History.of(state) if state else History()
     step = _update(learner, average, method)
     batches = _batches(method, source, target, batch_size, seed, history.steps)
     good, began = learner.average_now(), time.perf_counter()
-    with _deferred_interrupt() as pressed:
-        while history.steps < steps and not pressed:
-            first, total = history.steps, mx.array(0.0)
-            fresh = first == history.resumed
-            ends = [first + 1 if fresh else steps, steps]
-            ends += [(first // every + 1) * every for every in (look_every, save_every) if every]
-            for n in range(first, min(ends)):
-                total = total + step(*next(batches))
-                mx.async_eval(total, learner.averaged)
-                history.steps = n + 1
-                if pressed:
-                    break
-            loss = total.item() / (history.steps - first)
+    with deferred_interrupt() as pressed:
+        for stop in _stops(history.steps, steps, look_every, save_every):
+            before = history.steps
+            loss = _stretch(step, batches, learner, history, stop, pressed)
             if not (math.isfinite(loss) and learner.is_finite()):
                 model.update(good)
-                failed, history.steps, history.state = history.steps, first, None
-                raise NonFiniteLossError(
-                    f"the loss or the weights ran off to infinity by step {failed:,}; "
-                    "a smaller --lr may help",
-                    history,
-                )
+                raise _ran_off(history, before)
             good = learner.average_now()
-            if fresh:
+            if before == history.resumed:
                 history.compile_seconds, began = time.perf_counter() - began, time.perf_counter()
             history.seconds = time.perf_counter() - began
             history.losses.append((history.steps, loss))
@@ -163,10 +173,50 @@ def train(
             if save_every and history.steps % save_every == 0:
                 history.state = learner.state(history)
                 on_save(history)
+            if pressed:
+                break
     history.interrupted = history.steps < steps
     history.state = learner.state(history)
     model.update(learner.averaged)
     return history
+
+
+def _stretch(step, batches, learner, history: History, stop: int, pressed: list) -> float:
+    """Take all steps up to `stop`, or to Ctrl-C, and return their mean loss.
+
+    The host waits for none of them, and only at the end for their losses.
+    """
+    first, total = history.steps, mx.array(0.0)
+    for batch in itertools.islice(batches, stop - first):
+        total = total + step(*batch)
+        mx.async_eval(total, learner.averaged)
+        history.steps += 1
+        if pressed:
+            break
+    return total.item() / (history.steps - first)
+
+
+def _ran_off(history: History, last_good: int) -> NonFiniteLossError:
+    """What is raised of a history whose last stretch of steps was in vain."""
+    failed, history.steps, history.state = history.steps, last_good, None
+    return NonFiniteLossError(
+        f"the loss or the weights ran off to infinity by step {failed:,}; a smaller --lr may help",
+        history,
+    )
+
+
+def _stops(done: int, steps: int, look_every: int, save_every: int | None) -> Iterator[int]:
+    """The steps after which training stops to look or to save: the last one is `steps`.
+
+    The first step is looked at by itself, since it compiles and its time says nothing.
+    """
+    every = [look_every, save_every] if save_every else [look_every]
+    if done < steps:
+        done += 1
+        yield done
+    while done < steps:
+        done = min(steps, *((done // n + 1) * n for n in every))
+        yield done
 
 
 class _Learner:
@@ -186,7 +236,7 @@ class _Learner:
         return tree_map(mx.array, self.averaged)
 
     def state(self, history: History) -> TrainingState:
-        """All that training needs to go on from here."""
+        """All that training needs to go on from here, in copies."""
         trees = (self.model.trainable_parameters(), self.averaged, self.optimizer.state)
         trees = tree_map(mx.array, trees)
         return TrainingState(history.steps, *trees, [*history.losses], history.total_seconds)
@@ -209,7 +259,7 @@ def _one_cycle(lr: float, steps: int):
     return optim.join_schedules(parts, [up])
 
 
-SCHEDULES: dict[str, Callable] = {
+LR_SCHEDULES: dict[str, Callable] = {
     "constant": lambda lr, steps: lr,
     "cosine": optim.cosine_decay,
     "one-cycle": _one_cycle,
@@ -217,7 +267,11 @@ SCHEDULES: dict[str, Callable] = {
 
 
 def _batches(method, source, target, count: int, seed: int, step: int) -> Iterator[tuple]:
-    """For one step after the other, from `step` on, (x0, x1, key): its pairs, and for its loss."""
+    """(x0, x1, key) for one step after the other, from `step` on: its pairs, and for its loss.
+
+    Several steps are drawn together, each from its own key, and always the same ones together, so
+    that what a step is given does not depend on where training began.
+    """
     match = method.coupling.match
     ahead = DRAW_AHEAD if match is None else min(DRAW_AHEAD, MATCH_AHEAD // count**2 + 1)
 
@@ -228,21 +282,23 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
     draw_all, keys_of = mx.compile(mx.vmap(draw)), mx.vmap(coupling_key)
 
     def begin(first):
+        """Draw the steps from `first` on, and begin to match them."""
         keys = mx.stack([step_key(seed, n) for n in range(first, first + ahead)])
         x0, x1, keys = draw_all(keys)
         return x0, x1, keys, match(x0, x1, keys_of(keys)) if match else None
 
-    skipped = step % ahead  # of steps drawn together, so that it is always the same ones
-    coming = begin(step - skipped)
-    for first in itertools.count(step - skipped + ahead, ahead):
-        x0, x1, keys, places = coming
-        if match:
-            coming = begin(first)  # so that the host pairs the next batches during these
-            x1 = mx.take_along_axis(x1, places()[..., None], axis=1)
-        yield from itertools.islice(zip(x0, x1, keys, strict=True), skipped, None)
-        skipped = 0
-        if not match:
-            coming = begin(first)
+    def in_order(first):
+        coming = begin(first)
+        while True:
+            first += ahead
+            # what comes next is begun before, so that the host matches it during these steps
+            (x0, x1, keys, places), coming = coming, begin(first)
+            if match:
+                x1 = mx.take_along_axis(x1, places()[..., None], axis=1)
+            yield from zip(x0, x1, keys, strict=True)
+
+    skipped = step % ahead
+    return itertools.islice(in_order(step - skipped), skipped, None)
 
 
 def _update(learner: _Learner, average: float, method) -> Callable:
@@ -267,34 +323,75 @@ def _update(learner: _Learner, average: float, method) -> Callable:
     return mx.compile(step, inputs=state, outputs=state) if compiled else step
 
 
-@contextmanager
-def _deferred_interrupt():
-    """Yield a list that is filled by the first Ctrl-C, which then interrupts nothing.
+def save_checkpoint(path, model: nn.Module, config: dict, state: TrainingState | None = None):
+    """Keep a network, what it was trained as, and what its training needs to go on.
 
-    A second one raises KeyboardInterrupt as usual, and so does one while MLX compiles. Where
-    Ctrl-C is already handled by someone else, or in a thread that gets no signals, nothing is
-    changed.
+    Args:
+        path: file to write; folders are made. It appears whole or not at all.
+        model: a network of `models.NETWORKS`. Its weights are kept, unless there is a state.
+        config: whatever is to be known of it later, as JSON can hold it.
+        state: of its training; then its averaged weights are the network's.
     """
-    pressed = []
+    trees = {"model": state.averaged if state else model.parameters()}
+    words = {"network": json.dumps(describe(model)), "config": json.dumps(config)}
+    if state:
+        steps, losses = zip(*state.losses, strict=True) if state.losses else ((), ())
+        trees |= {
+            "weights": state.weights,
+            "optimizer": state.optimizer,
+            "losses": {"step": mx.array(steps, mx.uint32), "loss": mx.array(losses, mx.float32)},
+        }
+        words |= {"step": str(state.step), "seconds": str(state.seconds)}
+    write_checkpoint(path, trees, words)
 
-    def note(signum, frame):
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(signum)
 
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, note)
+def load_checkpoint(path) -> tuple[nn.Module, dict]:
+    """The network and the configuration that `save_checkpoint` kept.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged, of another version, or something
+            else.
+    """
+    model, config, _ = load_training(path)
+    return model, config
+
+
+def load_training(path) -> tuple[nn.Module, dict, TrainingState | None]:
+    """The same, and the state of training, None where none was kept."""
+    trees, words = read_checkpoint(path)
     try:
-        yield pressed
-    except RuntimeError:
-        # a terminal interrupts the compilers that MLX started as well, and then MLX fails
-        if pressed:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        model = build(json.loads(words["network"]))
+        model.update(_like(model.parameters(), trees["model"]))
+        if not all(np.isfinite(np.array(leaf)).all() for _, leaf in tree_flatten(trees["model"])):
+            raise ValueError("a weight is not finite")
+        config = json.loads(words["config"])
+        return model, config, _state(model, trees, words) if "step" in words else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"'{path}' is damaged: {error}") from None
+
+
+def _state(model, trees: dict, words: dict[str, str]) -> TrainingState:
+    """The state of training that is in a file, once it fits the network."""
+    losses, fresh = trees["losses"], optim.Adam(0.0)
+    fresh.init(model.trainable_parameters())
+    return TrainingState(
+        int(words["step"]),
+        _like(model.trainable_parameters(), trees["weights"]),
+        _like(model.trainable_parameters(), trees["model"]),
+        _like(fresh.state, trees["optimizer"]),
+        list(zip(losses["step"].tolist(), losses["loss"].tolist(), strict=True)),
+        float(words["seconds"]),
+    )
+
+
+def _like(expected, tree):
+    """The tree, once it has the names and shapes of what is expected."""
+    shapes = {name: leaf.shape for name, leaf in tree_flatten(expected)}
+    found = {name: leaf.shape for name, leaf in tree_flatten(tree)}
+    for name in shapes.keys() | found.keys():
+        if shapes.get(name) != found.get(name):
+            raise ValueError(
+                f"the array {name} is {found.get(name, 'missing')}, and should be "
+                f"{shapes.get(name, 'absent')}"
+            )
+    return tree

@@ -1,6 +1,7 @@
-"""The options that commands share, each written once, so that they mean the same everywhere.
+"""The options that commands share, each made once, so that they mean the same everywhere.
 
-Which values make sense together, `settings.py` decides.
+Those that describe a run are the fields of `lab.config.Config`. A help page lists options in
+sections, and what most people need first.
 """
 
 from contextlib import contextmanager
@@ -9,41 +10,103 @@ from pathlib import Path
 import click
 import mlx.core as mx
 
-from cfm import METHODS
+from cli.values import Value
 from files.checkpoints import CheckpointError
-from couplings import COUPLINGS
-from datasets import DATASETS
-from lab.evaluation import W2_POINTS
-from likelihood import DIVERGENCES
-from models import ACTIVATIONS, NETWORKS, TRAINABLE
-from odeint import GRADIENTS, OdeError
-from cli.values import Name, NameOrFile, Number, SectionedCommand, Whole, option
-from files.tables import SUFFIXES
-from lab.run import (
-    CNF,
-    EXACT,
-    EXACT_POINTS,
-    EXACT_POINTS_MOST,
-    FIXED_STEPS,
-    LR,
-    STEPS,
-    TRAIN_STEPS,
-    USUAL_LR,
-    USUAL_STEPS,
-    OptionError,
-)
-from solver import SOLVERS
-from training import SCHEDULES
+from lab import store
+from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, ConfigError
+from lab.run import Run, without_effect
+from lab.values import OneOf
+from odeint import OdeError
 
-SUFFIXES_OF_FIGURES = (".png", ".pdf", ".svg")
+OUTPUT = "Output"
+FORMER_NAMES = {"exact": "page"}  # of commands, still understood and not listed
 
-flow, network, training, likelihood, solving, output = map(
-    option, ("Flow", "Network", "Training", "Maximum likelihood", "Solving", "Output")
-)
-divergence = likelihood(
-    "--divergence", type=Name(DIVERGENCES), default="exact", help="Of the velocity."
-)
-probes = likelihood("--probes", type=Whole(1, 1000), default=1, help="Of Hutchinson's estimate.")
+
+class Option(click.Option):
+    """An option that belongs to a section of the help page and shows its default."""
+
+    def __init__(self, *args, section: str = "Other", **kwargs):
+        kwargs.setdefault("show_default", True)
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class Sectioned:
+    """A command whose help page lists its options by section, the most needed ones first."""
+
+    def format_options(self, ctx, formatter):
+        sections: dict[str, list] = {FIRST: []}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                sections.setdefault(getattr(param, "section", "Other"), []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class Command(Sectioned, click.Command):
+    pass
+
+
+class Group(Sectioned, click.Group):
+    """Such a command that has others beside it, which its help page lists before its options."""
+
+    command_class = Command
+
+    def get_command(self, ctx, name):
+        return super().get_command(ctx, FORMER_NAMES.get(name, name))
+
+    def format_options(self, ctx, formatter):
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+def option(section: str, *names: str, kind=None, **about):
+    """`click.option` for a section of the help page, of a kind of `lab/values.py`."""
+    if kind:
+        about["type"] = Value(kind)
+    return click.option(*names, cls=Option, section=section, **about)
+
+
+def config_option(name: str, *, section=None, otherwise: str | None = None, names=(), **about):
+    """The option for a field of `Config`.
+
+    Args:
+        otherwise: what is taken in place of the field's default, in words.
+        names: of the option, in place of the field's own.
+    """
+    each = OPTIONS[name]
+    text = HELP.get(name, "")
+    default = each.default
+    if otherwise:
+        default, text = None, f"{text.partition('  [')[0]}  [default: {otherwise}]"
+    about = {"help": text, "default": default} | about
+    names = names or (f"--{name.replace('_', '-')}",)
+    section = section or each.metadata["section"]
+    return option(section, *names, **({"kind": each.metadata["kind"]} | about))
+
+
+def config_options(*omitted: str):
+    """Give a command the options that describe a run, all but some."""
+    return _all(config_option(name) for name in OPTIONS if name not in omitted)
+
+
+def other_solving(*omitted: str):
+    """Give a command the options by which a checkpoint's flow is solved otherwise than before."""
+    names = [name for name in SOLVING_OPTIONS if name not in omitted]
+    return _all(config_option(name, section=SOLVING, otherwise="the run's") for name in names)
+
+
+def _all(options):
+    options = list(options)
+
+    def decorate(command):
+        for add in reversed(options):
+            command = add(command)
+        return command
+
+    return decorate
 
 
 def _use_device(context, parameter, name: str):
@@ -55,143 +118,46 @@ def _use_device(context, parameter, name: str):
     mx.set_default_device(device)
 
 
-device = output(
+device = option(
+    OUTPUT,
     "--device",
-    type=click.Choice(["auto", "cpu", "gpu"]),
+    kind=OneOf(["auto", "cpu", "gpu"]),
     default="auto",
     callback=_use_device,
     expose_value=False,
-    help="Where to compute.",
+    help="Device that computes: the GPU where there is one, unless told otherwise.",
 )
-checkpoint = click.argument("checkpoint", type=click.Path(path_type=Path))
+
+
+def out(default: str | None, type, help: str):
+    """The option --out: a file to write."""
+    return option(OUTPUT, "--out", type=type, default=default, help=help)
 
 
 def command(function):
     """`click.command` with a help page in sections."""
-    return click.command(cls=SectionedCommand)(function)
+    return click.command(cls=Command)(function)
 
 
-RUN = (
-    flow(
-        "--method",
-        type=Name([*METHODS, CNF]),
-        default="cfm",
-        help="Flow-matching method; 'cnf' trains by maximum likelihood instead.",
-    ),
-    flow(
-        "--source",
-        type=Name([*DATASETS, TRAINABLE]),
-        help="Where the flow starts.  [default: 8gaussians; normal for fm, cnf, for points from a "
-        "file and for more than two dimensions]",
-    ),
-    flow(
-        "--target",
-        type=NameOrFile(DATASETS, SUFFIXES),
-        default="moons",
-        help="Where it ends: a dataset, or a file of points, .csv, .npy or .npz.",
-    ),
-    flow("--sigma", type=Number(0, 10), help="Width of the path.  [default: the method's own]"),
-    flow("--coupling", type=Name(COUPLINGS), help="Pairs.  [default: the method's own]"),
-    flow(
-        "--regularization",
-        type=Number(0, 1e6),
-        help="Of entropic pairs, a squared distance.  [default: 2σ² for sb, otherwise 0.5]",
-    ),
-    flow("--power", type=Number(1, 100), help="Of t, in poly.  [default: 2]"),
-    network(
-        "--network",
-        type=Name([*NETWORKS, EXACT]),
-        default="mlp",
-        help="Architecture; 'exact' trains nothing and follows the field that a perfect network "
-        "would learn from a few points.",
-    ),
-    network(
-        "--points",
-        type=Whole(1, EXACT_POINTS_MOST),
-        help=f"Of the target, that 'exact' knows.  [default: {EXACT_POINTS}; all of a file's]",
-    ),
-    network("--width", type=Whole(1, 4096), default=64, help="Units of a hidden layer."),
-    network("--depth", type=Whole(1, 64), default=3, help="Hidden layers."),
-    network(
-        "--activation",
-        type=Name(ACTIVATIONS),
-        help="Between the layers.  [default: isru; tanh in concatsquash]",
-    ),
-    training(
-        "--steps",
-        type=Whole(1, 10_000_000),
-        help=f"Updates.  [default: {USUAL_STEPS:,}; {STEPS[CNF]:,} for cnf]",
-    ),
-    training("--batch-size", type=Whole(1, 100_000), default=256, help="Pairs an update."),
-    training(
-        "--lr",
-        type=Number(0, 1, min_open=True),
-        help=f"Largest learning rate.  [default: {USUAL_LR:g}; {LR[CNF]:g} for cnf]",
-    ),
-    training(
-        "--schedule",
-        type=Name(SCHEDULES),
-        default="cosine",
-        help="What becomes of it over the steps.",
-    ),
-    training(
-        "--weight-decay", type=Number(0, 10), default=0.0, help="Of AdamW; with 0 it is Adam."
-    ),
-    training("--seed", type=Whole(0, 2**31 - 1), default=0, help="Decides every random draw."),
-    likelihood(
-        "--train-solver",
-        type=Name(SOLVERS),
-        default="rk4",
-        help="ODE solver that cnf is trained through.",
-    ),
-    likelihood(
-        "--train-ode-steps",
-        type=Whole(1, 10_000),
-        help=f"Its equal steps.  [default: as the error allows, {TRAIN_STEPS} where none is "
-        "estimated]",
-    ),
-    likelihood("--gradient", type=Name(GRADIENTS), default="direct", help="Through the solver."),
-    divergence,
-    probes,
-    solving("--solver", type=Name(SOLVERS), default="dopri5", help="ODE solver."),
-    solving(
-        "--ode-steps",
-        type=Whole(1, 1_000_000),
-        help=f"Equal steps.  [default: as the error allows, {FIXED_STEPS} where none is estimated]",
-    ),
-    solving("--rtol", type=Number(1e-8, 1), default=1e-5, help="Relative tolerance of a step."),
-    solving("--atol", type=Number(1e-8, 1), default=1e-5, help="Absolute tolerance of a step."),
-    solving("--samples", type=Whole(2, 100_000), default=W2_POINTS, help="Points to generate."),
-)
+def _checkpoint(context, parameter, path):
+    """The file that is named, or the newest for --last."""
+    last = context.params.pop("last", False)
+    if last and path:
+        raise click.UsageError(f"--last stands for the newest checkpoint, and '{path}' is another.")
+    if not (last or path):
+        raise click.UsageError(
+            "Missing argument 'CHECKPOINT': a file in runs/, or --last for the newest one there."
+        )
+    with usage_errors():
+        return store.newest() if last else path
 
 
-def run_options(*omitted: str):
-    """Give a command the options that describe a run, but for some parameters."""
-
-    def decorate(command):
-        others = len(getattr(command, "__click_params__", []))
-        for add in reversed(RUN):
-            command = add(command)
-        found = command.__click_params__
-        found[others:] = [p for p in found[others:] if p.name not in omitted]
-        return command
-
-    return decorate
-
-
-OTHERWISE = (
-    solving("--solver", type=Name(SOLVERS), help="ODE solver.  [default: the run's]"),
-    solving("--ode-steps", type=Whole(1, 1_000_000), help="Equal steps.  [default: the run's]"),
-    solving("--rtol", type=Number(1e-8, 1), help="Relative tolerance.  [default: the run's]"),
-    solving("--atol", type=Number(1e-8, 1), help="Absolute tolerance.  [default: the run's]"),
-)
-
-
-def other_solving(command):
-    """Give a command the options by which a checkpoint is solved otherwise than its run was."""
-    for add in reversed(OTHERWISE):
-        command = add(command)
-    return command
+def checkpoint(command):
+    """Give a command the argument CHECKPOINT, or the option --last in its place."""
+    last = option(FIRST, "--last", is_flag=True, is_eager=True, help="Take the newest checkpoint.")
+    path = click.Path(path_type=Path)
+    argument = click.argument("checkpoint", type=path, required=False, callback=_checkpoint)
+    return last(argument(command))
 
 
 @contextmanager
@@ -199,11 +165,38 @@ def usage_errors():
     """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
     try:
         yield
-    except OptionError as error:
-        raise click.BadParameter(str(error), param_hint=f"'--{error.option}'") from None
+    except ConfigError as error:
+        hint = f"'--{error.option.replace('_', '-')}'"
+        raise click.BadParameter(str(error), param_hint=hint) from None
     except CheckpointError as error:
         raise click.BadParameter(f"{error}.", param_hint="'CHECKPOINT'") from None
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     except OdeError as error:
         raise click.ClickException(f"Following the flow failed: {error}") from None
+
+
+def given(context) -> dict:
+    """The parameters that stand on the command line, and their values."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return {n: v for n, v in context.params.items() if context.get_parameter_source(n) == source}
+
+
+def say_what_has_no_effect(context, *runs: Run):
+    """Warn of every option on the command line that changes nothing in any of these runs."""
+    reasons = [without_effect(run) for run in runs]
+    for name in given(context):
+        if all(name in of for of in reasons):
+            option = f"--{name.replace('_', '-')}"
+            warn(f"{option} has no effect: {reasons[0][name]}")
+
+
+def warn_of_other_points(run: Run):
+    """Warn where a user's points are not those that the flow was trained with."""
+    if run.target.known and not run.target.unchanged:
+        warn(f"'{run.config.target}' is not what it was when the flow was trained")
+
+
+def warn(message):
+    """One sentence on the standard error stream."""
+    click.echo(f"Warning: {message}.", err=True)

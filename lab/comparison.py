@@ -1,20 +1,22 @@
-"""Methods against solvers: every flow trained once, followed by every solver, all in one table.
+"""How runs compare: every method trained once a seed, its flow followed by every solver.
 
-What is trained is kept, and found again by the next comparison. How it is drawn is the business
-of `plots.py`.
+What is trained is kept, and found again by the next comparison.
 """
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from lab import store as runs
+from files.whole import whole
+from lab.config import CNF, Config, ConfigError
 from lab.evaluation import generate, of_network, of_solver
+from lab.run import Run, settle
+from lab.store import learn
+from metrics import quoted
 from odeint import OdeError
-from lab.run import CNF, OptionError, Run, settle
 from solver import SOLVERS
 from training import NonFiniteLossError
 
@@ -22,11 +24,11 @@ from training import NonFiniteLossError
 COSTS = {CNF: 70, "ot": 2.5, "entropic": 6}
 NETWORK_COST, CELL_COST = 3_000, 2_000
 
-# heading → (number, format)
+# heading → (number, digits in print)
 COLUMNS = {
     "NFE": ("nfe", ".0f"),
     "W2²": ("w2_squared", ".3g"),
-    "path energy": ("normalized_path_energy", ".3g"),
+    "normalized path energy": ("normalized_path_energy", ".3g"),
     "straightness": ("straightness", ".3g"),
     "excess loss": ("excess_loss", ".3g"),
     "NLL": ("nll", ".3f"),
@@ -52,46 +54,46 @@ class Cell:
     failure: str = ""
 
     @property
-    def drawn(self) -> tuple[np.ndarray, str]:
-        """Its paths, and what is to be written beside them."""
-        nfe, distance = self.numbers["nfe"], self.numbers["w2_squared"]
-        return self.paths, f"NFE {nfe}, $W_2^2$ {distance:.3g}"
+    def caption(self) -> str:
+        """What stands above its paths in a figure."""
+        found = quoted(self.numbers["w2_squared"], self.numbers["w2_squared_error"])
+        return f"NFE {self.numbers['nfe']}, W₂² {found}"
 
 
 class Interrupted(Exception):
     """Ctrl-C, while a network was being trained; what it learned is kept."""
 
 
-def plan(options: dict, methods, solvers, seeds: int, nfe: int | None) -> list[list[Run]]:
+def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[list[Run]]:
     """What is to be run: for every method and seed, one run a solver.
 
     All flows start from one source: unless one is named, from the one that all methods can.
 
     Raises:
-        OptionError: where options make no sense together.
+        ConfigError: where options make no sense together.
     """
-    if nfe and options["ode_steps"]:
-        raise OptionError("nfe", "and --ode-steps both say how many steps to take; choose one.")
-    if options["power"] is not None and "poly" not in methods:
-        raise OptionError("power", "is of 'poly', which is not compared.")
-    steps = {solver: _steps(solver, nfe) or options["ode_steps"] for solver in solvers}
+    if nfe and config.ode_steps:
+        raise ConfigError("nfe", "and --ode-steps both say how many steps to take; choose one.")
+    if config.power is not None and "poly" not in methods:
+        raise ConfigError("power", "is of 'poly', which is not compared.")
+    steps = {solver: _steps(solver, nfe) or config.ode_steps for solver in solvers}
 
-    def of(method, seed):
-        chosen = {**options, **_for(method, options), "seed": seed}
-        return [settle({**chosen, "solver": s, "ode_steps": steps[s]}) for s in solvers]
+    def runs_of(method, seed, config):
+        chosen = replace(config, method=method, seed=seed, **_not_for(method))
+        return [settle(replace(chosen, solver=s, ode_steps=steps[s])) for s in solvers]
 
-    first = options["seed"]
-    if len({of(method, first)[0].source.name for method in methods}) > 1:
-        options = {**options, "source": "normal"}
-    return [of(method, seed) for method in methods for seed in range(first, first + seeds)]
+    if len({runs_of(method, config.seed, config)[0].source.name for method in methods}) > 1:
+        config = replace(config, source="normal")
+    seeds = range(config.seed, config.seed + seeds)
+    return [runs_of(method, seed, config) for method in methods for seed in seeds]
 
 
-def _for(method: str, options: dict) -> dict:
-    """The options that a method understands, as it is to have them."""
-    ignored = {"power"} if method != "poly" else set()
+def _not_for(method: str) -> dict[str, None]:
+    """The options that a method has not, taken back."""
+    names = ["power"] if method != "poly" else []
     if method == CNF:
-        ignored |= {"sigma", "coupling", "regularization"}
-    return {"method": method} | dict.fromkeys(ignored)
+        names += ["sigma", "coupling", "regularization"]
+    return dict.fromkeys(names)
 
 
 def _steps(solver: str, nfe: int | None) -> int | None:
@@ -100,7 +102,7 @@ def _steps(solver: str, nfe: int | None) -> int | None:
     if nfe is None or tableau.adaptive:
         return None
     if nfe % tableau.stages:
-        raise OptionError(
+        raise ConfigError(
             "nfe",
             f"{nfe} is no multiple of {tableau.stages}, the evaluations of a step of '{solver}'.",
         )
@@ -113,8 +115,8 @@ def cost(planned: list[list[Run]]) -> float:
 
 
 def _training_cost(run: Run) -> float:
-    kind = CNF if run.method.name == CNF else run.method.coupling.name
-    return run.config["steps"] * COSTS.get(kind, 1)
+    kind = CNF if run.config.method == CNF else run.method.coupling.name
+    return run.config.steps * COSTS.get(kind, 1)
 
 
 def compare(
@@ -133,46 +135,36 @@ def compare(
     done, known = 0.0, {}
     for of in planned:
         run, base = of[0], done
-        name = f"{run.method.name}, seed {run.config['seed']}"
+        name = f"{run.config.method}, seed {run.config.seed}"
 
         def look(history, run=run, base=base, name=name):
-            part = history.steps / run.config["steps"]
+            part = history.steps / run.config.steps
             show(base + part * _training_cost(run), f"{name}: training {part:.0%}")
 
         try:
-            model, seconds = _trained(run, retrain, look)
+            learned = learn(run, look, retrain=retrain)
+            if learned.history.interrupted:
+                raise Interrupted
             done += _training_cost(run)
             show(done, f"{name}: measuring")
-            of = [runs.with_learned_source(run, model) for run in of]
-            network = of_network(of[0], model) | {"training_seconds": seconds}
+            network = of_network(learned.run, learned.field)
+            network["training_seconds"] = learned.history.total_seconds
         except (NonFiniteLossError, OdeError) as error:
             yield from (Cell(run, failure=str(error)) for run in of)
             done = base + _training_cost(run) + NETWORK_COST + CELL_COST * len(of)
             continue
         done += NETWORK_COST
         for run in of:
-            show(done, f"{name}: {run.config['solver']}")
-            yield _measured(run, model, network, known)
+            show(done, f"{name}: {run.config.solver}")
+            run = replace(run, source=learned.run.source)
+            yield _measured(run, learned.field, network, known)
             done += CELL_COST
     show(done, "")
 
 
-def _trained(run: Run, retrain: bool, look: Callable):
-    """The network of a run, found or trained, and the seconds that its training took."""
-    found = None if retrain else runs.find(run)
-    state = found and found[1]
-    if state and state.step == run.config["steps"]:
-        return found[0], state.seconds
-    model = runs.new_model(run)
-    history, _ = runs.learn(run, model, look, state)
-    if history.interrupted:
-        raise Interrupted
-    return model, history.total_seconds
-
-
 def _measured(run: Run, model, network: dict, known: dict) -> Cell:
     """One cell; `known` holds what others found that depends on source, target and seed alone."""
-    key = run.source.name, run.config["seed"]
+    key = run.source.name, run.config.seed
     best, least = known.get(key, (None, None))
     try:
         generated = generate(run, model, best)
@@ -187,12 +179,22 @@ def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
     """(method, solver) → the numbers of every seed, in the order of the cells."""
     found: dict = {}
     for cell in cells:
-        key = cell.run.method.name, cell.run.config["solver"]
-        numbers = found.setdefault(key, {})
+        numbers = found.setdefault((cell.run.config.method, cell.run.config.solver), {})
         for name in (*(name for name, _ in COLUMNS.values()), "w2_squared_error"):
             value = cell.numbers.get(name)
             numbers.setdefault(name, []).extend([] if value is None else [value])
     return found
+
+
+def heading(cells: list[Cell]) -> str:
+    """What was compared, in a sentence: source, target, seeds, two true samples' distance."""
+    run = cells[0].run
+    seeds = sorted({cell.run.config.seed for cell in cells})
+    of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    best = [c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers]
+    apart = f"; W2² between two true samples is {np.mean(best):.2g}" if best else ""
+    spread = "standard error" if len(seeds) == 1 else "standard deviation over seeds"
+    return f"{run.source.name} to {run.target.name}, {of_seeds}{apart}. ± is the {spread}."
 
 
 def markdown(cells: list[Cell]) -> str:
@@ -200,8 +202,9 @@ def markdown(cells: list[Cell]) -> str:
 
     Where some seeds failed, the number of the others stands behind.
     """
-    lines = ["| method | solver | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    seeds = len({cell.run.config["seed"] for cell in cells})
+    seeds = len({cell.run.config.seed for cell in cells})
+    lines = [heading(cells), ""]
+    lines += [f"| method | solver | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for (method, solver), numbers in summary(cells).items():
         row = [_in_words(numbers, seeds, *column) for column in COLUMNS.values()]
         lines.append(f"| {method} | {solver} | " + " | ".join(row) + " |")
@@ -212,20 +215,38 @@ def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
     values = numbers[name]
     if not values:
         return "–"
-    mean, some = f"{np.mean(values):{how}}", "" if len(values) == seeds else f" ({len(values)})"
     error = np.std(values, ddof=1) if len(values) > 1 else 0.0
     if seeds == 1:
         error = sum(numbers.get(f"{name}_error", []))
-    return mean + (f" ± {error:.2g}" if error else "") + some
+    shown = f"{np.mean(values):{how}}"
+    if error:  # of seconds, which vary with the machine, the digits are always the same
+        seconds = name.endswith("_seconds")
+        shown = f"{shown} ± {error:{how}}" if seconds else quoted(np.mean(values), error)
+    return shown + ("" if len(values) == seeds else f" ({len(values)})")
+
+
+def write_markdown(path: Path, cells: list[Cell]):
+    """Keep the table in a file."""
+    with whole(path) as part:
+        part.write_text(markdown(cells), encoding="utf-8")
 
 
 def write_csv(path: Path, cells: list[Cell]):
-    """Every number of every cell, a row each."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell.numbers))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "solver", "seed", *(n for n in names if n != "solver")])
-        for cell in cells:
-            config = cell.run.config
-            numbers = [cell.numbers.get(name) for name in names if name != "solver"]
-            writer.writerow([cell.run.method.name, config["solver"], config["seed"], *numbers])
+    """Keep every number of every cell in a file, a row each."""
+    rows = as_json(cells)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def as_json(cells: list[Cell]) -> list[dict]:
+    """Every number of every cell by its name, and why there are none where it failed."""
+    rows = []
+    for cell in cells:
+        config = cell.run.config
+        names = ("method", "solver", "seed", "source", "target")
+        row = {name: getattr(config, name) for name in names} | cell.numbers
+        rows.append(row | ({"failure": cell.failure} if cell.failure else {}))
+    return rows

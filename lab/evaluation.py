@@ -1,12 +1,10 @@
 """What a run's flow does with fresh samples, and how good that is.
 
-Every number is in the units of the target, but for losses, which are those the network sees.
-Which runs there are, and where their networks come from, is the business of `settings.py` and
-`runs.py`.
+Every number is in the units of the target, except losses, which are in those the network sees.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -25,19 +23,14 @@ from metrics import (
 )
 from odeint import Solution, odeint
 from machine.keys import EVALUATION, evaluation_keys, step_key
-from lab.run import CNF, Run
-from solver import SOLVERS
+from lab.config import CNF
+from lab.run import Run
 
 FRAMES = 101  # times at which paths are reported
-FIGURE_POINTS = 200_000  # of the target, for its density
-GRID = 160  # cells a side of a density
-GRID_PART = 8_192  # points of it in one solve
 TOLERANCE = 1e-5  # of densities, at most
 W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
 W2_DRAWS = 3
-FIT_PAIRS = 4096  # for the excess loss
-WORK_POINTS = 512
-WORK_MOST = 1_000  # evaluations, after which a solver is not asked for more
+EXCESS_PAIRS = 4096  # for the excess loss
 
 
 @dataclass(frozen=True)
@@ -57,15 +50,17 @@ class Generated:
     distances: FlowDistances
 
 
-def _follow(run: Run, field) -> Solution:
+def _follow(run: Run, field, count: int) -> Solution:
     """The flow of fresh source samples, in the units the network sees."""
-    x0 = run.source.sample(run.config["samples"], evaluation_keys(run.config["seed"])[0])
-    return odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving)
+    x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
+    solution = odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving)
+    mx.eval(solution.x)
+    return solution
 
 
 def paths(run: Run, field) -> np.ndarray:
     """(FRAMES, N, D): the ways of fresh source samples, in the target's units."""
-    return run.target.restore(_follow(run, field).x)
+    return run.target.restore(_follow(run, field, run.config.samples).x)
 
 
 def generate(run: Run, field, best: float | None = None) -> Generated:
@@ -73,16 +68,16 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
 
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
+    _follow(run, field, 2)  # whatever is compiled at first use is not counted below
     began = time.perf_counter()
-    solution = _follow(run, field)
-    mx.eval(solution.x)
+    solution = _follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
     distances = flow_distances(
         lambda x0: _ends(run, field, x0),
         run.source,
         run.target,
-        min(run.config["samples"], W2_POINTS),
-        mx.random.split(evaluation_keys(run.config["seed"])[1], W2_DRAWS),
+        min(run.config.samples, W2_POINTS),
+        mx.random.split(evaluation_keys(run.config.seed)[1], W2_DRAWS),
         best,
     )
     return Generated(solution, run.target.restore(solution.x), seconds, distances)
@@ -95,14 +90,14 @@ def _ends(run: Run, field, x0) -> np.ndarray:
 
 def excess(run: Run, field) -> ExcessLoss | None:
     """How near the field is to the exact one, where that is known and is not the field itself."""
-    cloud_key, pairs_key = mx.random.split(evaluation_keys(run.config["seed"])[2])
+    cloud_key, pairs_key = mx.random.split(evaluation_keys(run.config.seed)[2])
     if run.method.name == CNF or run.is_exact:
         return None
     best = nearly_exact_velocity(run.method, run.source, run.target, cloud_key)
     if best is None:
         return None
     target = run.target.standardized()
-    return excess_loss(field, best, run.method, run.source, target, FIT_PAIRS, pairs_key)
+    return excess_loss(field, best, run.method, run.source, target, EXCESS_PAIRS, pairs_key)
 
 
 @dataclass(frozen=True)
@@ -129,8 +124,8 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
 
     `least` is W2² between source and target, if another run between them has found it.
     """
-    x0_key, x1_key = mx.random.split(step_key(run.config["seed"], EVALUATION - 1))
-    count = min(run.config["samples"], W2_POINTS)
+    x0_key, x1_key = mx.random.split(step_key(run.config.seed, EVALUATION - 1))
+    count = min(run.config.samples, W2_POINTS)
     x0 = run.source.sample(count, x0_key)
     scale = mx.array(run.target.unit, mx.float32)
     energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
@@ -147,9 +142,9 @@ def sample_in_parts(
     With `log_prob` (n, D + 1), the last column the flow's log-density there in nats: from the same
     solve where that is fine enough, otherwise from one that is.
     """
-    fine = run.solving["steps"] is None and max(run.config["rtol"], run.config["atol"]) <= TOLERANCE
+    fine = run.solving["steps"] is None and max(run.config.rtol, run.config.atol) <= TOLERANCE
     starts = range(0, count, part)
-    keys = mx.random.split(step_key(run.config["seed"], EVALUATION - 3), len(starts))
+    keys = mx.random.split(step_key(run.config.seed, EVALUATION - 3), len(starts))
     for start, key in zip(starts, keys, strict=True):
         x0 = run.source.sample(min(part, count - start), key)
         if log_prob and fine:
@@ -169,8 +164,8 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     make a flow look more likely than the target allows.
     """
     z, scale = run.target.standardize(x)
-    tolerances = {name: min(run.config[name], TOLERANCE) for name in ("rtol", "atol")}
-    key = step_key(run.config["seed"], EVALUATION - 4)  # of probes, if there are any
+    tolerances = {"rtol": min(run.config.rtol, TOLERANCE), "atol": min(run.config.atol, TOLERANCE)}
+    key = step_key(run.config.seed, EVALUATION - 4)  # of probes, if there are any
     found = log_prob(model, z, run.source.log_prob, key=key, **tolerances, **how)
     return np.array(found, np.float64) - scale
 
@@ -194,7 +189,7 @@ class Likelihood:
 
 def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
     """Measure the flow by `count` fresh samples of the target."""
-    x = run.target.sample_exactly(count, evaluation_keys(run.config["seed"])[1])
+    x = run.target.sample_exactly(count, evaluation_keys(run.config.seed)[1])
     log_q = log_density(run, model, x, **how)
     nll = mean_and_error(-log_q)
     if run.target.log_prob is None:
@@ -203,61 +198,11 @@ def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
     return Likelihood(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
 
 
-def velocity_in_units(run: Run, field) -> Callable:
-    """The field as a function of numpy arrays, velocity(t, x), in the target's units."""
-
-    def velocity(t: float, x) -> np.ndarray:
-        return (
-            np.array(field(mx.array(t, mx.float32), run.target.standardize(x)[0])) * run.target.unit
-        )
-
-    return velocity
-
-
-def law_of_training(run: Run, times, count: int) -> np.ndarray:
-    """What the network was shown at some times: (T, N, D) samples of xt, paired as in training."""
-    batch = run.config["batch_size"]
-    parts, target = [], run.target.standardized()
-    for key in mx.random.split(step_key(run.config["seed"], EVALUATION - 2), -(-count // batch)):
-        x0_key, x1_key, pair_key, noise_key = mx.random.split(key, 4)
-        x0, x1 = run.source.sample(batch, x0_key), target.sample(batch, x1_key)
-        x0, x1 = run.method.couple(x0, x1, pair_key)
-        noise = mx.random.normal(x0.shape, key=noise_key)
-        parts.append([run.method.sample(t, x0, x1, noise)[0] for t in times])
-    shown = [np.concatenate([np.array(xt) for xt in at]) for at in zip(*parts, strict=True)]
-    return run.target.restore(np.stack(shown))
-
-
-def work_precision(run: Run, field) -> dict[str, list[tuple[int, float]]]:
-    """Solver → (NFE, error) over growing work, for this field.
-
-    The error is the root mean squared distance, in the target's units, from dopri8 to 1e-7.
-    """
-    x0 = run.source.sample(WORK_POINTS, evaluation_keys(run.config["seed"])[0])
-
-    def solve(**how):
-        solution = odeint(field, x0, [0.0, 1.0], dense=False, max_steps=100_000, **how)
-        return solution.nfe, run.target.restore(solution.x[-1])
-
-    _, exact = solve(solver="dopri8", rtol=1e-7, atol=1e-7)
-    curves = {}
-    for name, tableau in SOLVERS.items():
-        if tableau.adaptive:
-            efforts = [{"rtol": 10.0**-k, "atol": 10.0**-k} for k in range(1, 7)]
-        else:
-            efforts = [{"steps": nfe // tableau.stages} for nfe in (8, 16, 32, 64, 128, 256)]
-        curves[name] = []
-        for effort in efforts:
-            nfe, end = solve(solver=name, **effort)
-            error = float(np.sqrt(np.mean(np.sum((end - exact) ** 2, axis=1))))
-            curves[name].append((nfe, error))
-            if nfe > WORK_MOST:
-                break
-    return curves
-
-
 def evaluate(run: Run, model) -> dict:
-    """All numbers of a run, None where one is not defined: `of_solver` and `of_network`."""
+    """All numbers of a run, None where one is not defined: `of_solver` and `of_network`.
+
+    Losses and likelihoods are the network's; the others depend on how its flow is solved.
+    """
     return of_solver(run, model, generate(run, model)) | of_network(run, model)
 
 
@@ -266,11 +211,11 @@ def of_solver(run: Run, field, generated: Generated, least: float | None = None)
     solution, distances = generated.solution, generated.distances
     shape = path_shape(run, field, least)
     return {
-        "samples": run.config["samples"],
+        "samples": run.config.samples,
         "solver": run.solving["solver"],
         "ode_steps": run.solving["steps"],
-        "rtol": run.config["rtol"],
-        "atol": run.config["atol"],
+        "rtol": run.config.rtol,
+        "atol": run.config.atol,
         "nfe": solution.nfe,
         "accepted": solution.accepted,
         "rejected": solution.rejected,
@@ -302,29 +247,3 @@ def of_network(run: Run, field) -> dict:
         "kl_divergence": likelihood and likelihood.gap,
         "kl_divergence_error": likelihood and likelihood.gap_error,
     }
-
-
-def densities(run: Run, model):
-    """The flow's density on a grid around the target, and the target's, or a sample of it.
-
-    By the exact divergence: the exponential of an estimate would be too large on average.
-
-    Returns:
-        (box, learned, true): box as (x0, x1, y0, y1), or (x0, x1) in one dimension; learned on
-        the middles of `GRID` cells a side, rows along y; true likewise, or (M, D) samples.
-    """
-    sample = run.target.sample_exactly(FIGURE_POINTS, evaluation_keys(run.config["seed"])[1])
-    low, high = np.quantile(sample, [0.001, 0.999], axis=0)
-    sides = high - low
-    if np.max(sides) <= 5 * np.min(sides):
-        sides = np.max(sides)  # a square, unless the scales are very different
-    low, high = (low + high - 1.4 * sides) / 2, (low + high + 1.4 * sides) / 2
-    middles = [a + (b - a) * (np.arange(GRID) + 0.5) / GRID for a, b in zip(low, high, strict=True)]
-    grid = np.stack(np.meshgrid(*middles), axis=-1).reshape(-1, run.target.dim)
-    parts = np.array_split(grid, max(1, len(grid) // GRID_PART))
-    learned = np.exp(np.concatenate([log_density(run, model, part) for part in parts]))
-    shape, box = (GRID,) * run.target.dim, tuple(np.stack([low, high], axis=1).ravel())
-    if run.target.log_prob is None:
-        return box, learned.reshape(shape), sample
-    true = np.exp(np.array(run.target.log_prob(mx.array(grid, mx.float32))))
-    return box, learned.reshape(shape), true.reshape(shape)

@@ -1,82 +1,72 @@
-"""From options to a `Run`: defaults filled in, names looked up, contradictions refused.
+"""What a run is: a `Config`, and the method, source and target that it stands for.
 
-`settle` knows which option is wrong and says so; how a run is carried out is the business of
-`runs.py`, where options come from that of `main.py`.
+`settle` is the one place where options are looked up, filled in and held against one another.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
 
 from cfm import METHODS, Method
-from datasets import (
-    DATASETS,
-    Dataset,
-    Points,
-    a_few_points,
-    forgotten_points,
-    load_points,
-    standard_normal,
+from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
+from lab.config import (
+    CNF,
+    CNF_LR,
+    CNF_STEPS,
+    EXACT,
+    EXACT_POINTS,
+    FIXED_STEPS,
+    LR,
+    MOST_EXACT_POINTS,
+    STEPS,
+    TRAIN_FIXED_STEPS,
+    Config,
+    ConfigError,
 )
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
-from models import TRAINABLE
 from machine.keys import evaluation_keys
-from solver import SOLVERS, Tableau
+from models import TRAINABLE
+from solver import SOLVERS
 
-FIXED_STEPS = 100  # of a solver without an error estimate, unless the options say otherwise
-TRAIN_STEPS = 8  # of such a solver in training, likewise
-CNF = "cnf"  # the method that is trained by maximum likelihood
-STEPS = {CNF: 1_000}  # of training, unless told otherwise; a step takes a hundred times as long
-USUAL_STEPS = 10_000
-LR = {CNF: 2e-3}  # likewise; at more it tends to fail
-USUAL_LR = 5e-3
-SOLVING = ("solver", "ode_steps", "rtol", "atol", "samples")  # options that training ignores
-EXACT = "exact"  # the network that needs no training
-EXACT_POINTS = 64  # of the target, that the exact field remembers unless told otherwise
-EXACT_POINTS_MOST = 100_000
-COUPLED_BATCH = 4096  # at most: the plan between two batches has the square of it
-
-
-class OptionError(ValueError):
-    """Options that do not make sense together; `option` is the one to change."""
-
-    def __init__(self, option: str, message: str):
-        super().__init__(message)
-        self.option = option
+MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is learned, and how: a configuration, and what it stands for.
+    """What is learned, and how.
 
     Attributes:
-        config: everything, as JSON can hold it.
+        config: the options, with every default filled in.
         method: one of `cfm.METHODS`, made, or `likelihood.MaximumLikelihood`.
         source: where the flow starts.
         target: where it ends, in its own units; networks see `target.standardized()`.
     """
 
-    config: dict
+    config: Config
     method: Method | MaximumLikelihood
     source: Dataset
     target: Dataset
 
     @property
-    def tableau(self) -> Tableau:
-        return SOLVERS[self.config["solver"]]
-
-    @property
     def solving(self) -> dict:
-        """How to solve, as `odeint` takes it."""
-        steps = self.config["ode_steps"] or (None if self.tableau.adaptive else FIXED_STEPS)
-        tolerances = {name: self.config[name] for name in ("rtol", "atol")}
-        return {"solver": self.tableau.name, "steps": steps, **tolerances}
+        """How the flow is solved, as arguments of `odeint`."""
+        config = self.config
+        return {
+            "solver": config.solver,
+            "steps": config.ode_steps,
+            "rtol": config.rtol,
+            "atol": config.atol,
+        }
 
     @property
     def is_exact(self) -> bool:
         """Whether it follows the exact field, and trains nothing."""
-        return self.config["network"] == EXACT
+        return self.config.network == EXACT
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether source and target are those one gets without naming any."""
+        usual = Config(method=self.config.method)
+        source = _source(usual, DATASETS[usual.target])
+        return (self.config.source, self.config.target) == (source.name, usual.target)
 
     @property
     def title(self) -> str:
@@ -93,39 +83,51 @@ class Run:
         return f"{self.title}{exact}, {self.source.name} to {self.target.name}"
 
 
-def settle(options: dict) -> Run:
-    """The run that options describe, defaults filled in.
+def settle(config: Config) -> Run:
+    """The run that options describe. Settling a run's own `config` again gives the same run.
 
     Raises:
-        OptionError: where they contradict each other.
+        ConfigError: where options contradict each other.
     """
-    target = _target(options["target"], options.get("units"))
-    source = _source(options, target)
+    target = _target(config)
+    if isinstance(target, Points):
+        config = replace(config, units=target.units)
+    source = _source(config, target)
     if source.dim != target.dim:
         source, target = _of_one_dimension(source, target)
-    made = _maximum_likelihood if options["method"] == CNF else _flow_matching
-    method = made(options, source)
-    if method.name == CNF and target.dim > EXACT_DIMENSIONS and options["divergence"] == "exact":
-        raise OptionError(
-            "divergence",
-            f"'exact' takes {target.dim} backward passes for every evaluation here; up to "
-            f"{EXACT_DIMENSIONS} are done. Use --divergence hutchinson.",
-        )
-    config = {**options, "source": source.name}
-    config["sigma"] = getattr(method, "sigma", None)
-    config["steps"] = options["steps"] or STEPS.get(method.name, USUAL_STEPS)
-    config["lr"] = options["lr"] or LR.get(method.name, USUAL_LR)
-    shape = {name: config.pop(name) for name in ("width", "depth", "activation")}
-    given = {name: value for name, value in shape.items() if value is not None}
-    config["model"] = {"dim": target.dim, **given}
-    if config["network"] == EXACT:
-        target = _remembered(config, method, source, target)
-    elif config["points"] is not None:
-        raise OptionError("points", "only --network exact remembers points.")
-    if isinstance(target, Points):
-        config["units"] = {"mean": target.mean.tolist(), "scale": target.scale.tolist()}
-        config["units"]["digest"] = target.digest
+    make = _maximum_likelihood if config.method == CNF else _flow_matching
+    method = make(config, source, target)
+    config = _filled(config, method, source)
+    if config.network == EXACT:
+        config, target = _remembered(config, method, source, target)
+    elif config.points is not None:
+        raise ConfigError("points", "only --network exact is made of points.")
     return Run(config, method, source, target)
+
+
+def _target(config: Config) -> Dataset:
+    """The dataset, or a file's points: in the units in which a network has seen them, if it has."""
+    name = config.target
+    if name in DATASETS:
+        if config.columns:
+            raise ConfigError("columns", f"columns are chosen from a file, and '{name}' is none.")
+        return DATASETS[name]
+    try:
+        return load_points(name, config.columns, config.units)
+    except ValueError as error:
+        raise ConfigError("target", f"{error}.") from None
+
+
+def _source(config: Config, target: Dataset) -> Dataset:
+    name = config.source
+    if name == TRAINABLE:
+        if config.method != CNF:
+            raise ConfigError("source", f"'{TRAINABLE}' is learned by --method {CNF} only.")
+        return replace(standard_normal(2), name=TRAINABLE, standard_normal=False)
+    if name:
+        return DATASETS[name]
+    plain = target.dim == 2 and not isinstance(target, Points)
+    return DATASETS["8gaussians" if plain and config.method not in ("fm", CNF) else "normal"]
 
 
 def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
@@ -136,78 +138,76 @@ def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Datase
         return standard_normal(target.dim), target
     if target.standard_normal:
         return source, standard_normal(source.dim)
-    raise OptionError(
+    raise ConfigError(
         "source",
         f"'{source.name}' has {source.dim} dimensions and the target '{target.name}' has "
         f"{target.dim}. Use --source normal, which takes as many as are needed.",
     )
 
 
-def _target(name: str, units: dict | None) -> Dataset:
-    """The dataset, or a file's points: in the units in which a network has seen them, if it has."""
-    if name in DATASETS:
-        return DATASETS[name]
-    try:
-        points = forgotten_points(name, **units) if units and not Path(name).exists() else None
-        points = points or load_points(name)
-    except ValueError as error:
-        raise OptionError("target", f"{error}.") from None
-    if not units:
-        return points
-    if len(units["mean"]) != points.dim:
-        was = len(units["mean"])
-        raise OptionError("target", f"'{name}' has {points.dim} columns now, and had {was}.")
-    mean, scale = np.array(units["mean"]), np.array(units["scale"])
-    return replace(points, mean=mean, scale=scale, digest=units["digest"])
-
-
-def _source(options: dict, target: Dataset) -> Dataset:
-    name = options["source"]
-    if name == TRAINABLE:
-        if options["method"] != CNF:
-            raise OptionError("source", f"'{TRAINABLE}' is learned by --method {CNF} only.")
-        return replace(standard_normal(2), name=TRAINABLE, standard_normal=False)
-    if name:
-        return DATASETS[name]
-    plain = target.dim == 2 and not isinstance(target, Points)
-    return DATASETS["8gaussians" if plain and options["method"] not in ("fm", CNF) else "normal"]
-
-
-def _maximum_likelihood(options: dict, source: Dataset) -> MaximumLikelihood:
-    for name in ("sigma", "coupling", "regularization", "power"):
-        if options[name] is not None:
-            raise OptionError(name, f"'{CNF}' has no paths and no pairs, and so no {name}.")
-    if source.log_prob is None:
-        raise OptionError(
-            "source",
-            f"'{source.name}' has no log-density, which '{CNF}' needs. Use --source normal.",
-        )
-    tableau, steps = SOLVERS[options["train_solver"]], options["train_ode_steps"]
-    if steps is None and not tableau.adaptive:
-        steps = TRAIN_STEPS
-    return MaximumLikelihood(
-        None if source.name == TRAINABLE else source.log_prob,
-        divergence=options["divergence"],
-        probes=options["probes"],
-        solver=tableau.name,
-        steps=steps,
-        gradient=options["gradient"],
+def _filled(config: Config, method, source: Dataset) -> Config:
+    """The options with every default that depended on others."""
+    cnf = config.method == CNF
+    steps = config.ode_steps
+    if steps is None and not SOLVERS[config.solver].adaptive:
+        steps = FIXED_STEPS
+    return replace(
+        config,
+        source=source.name,
+        sigma=None if cnf else method.sigma,
+        coupling=None if cnf else method.coupling.name,
+        steps=config.steps or (CNF_STEPS if cnf else STEPS),
+        lr=config.lr or (CNF_LR if cnf else LR),
+        train_ode_steps=method.steps if cnf else config.train_ode_steps,
+        ode_steps=steps,
     )
 
 
-def _flow_matching(options: dict, source: Dataset) -> Method:
-    settings = {name: options[name] for name in ("coupling", "regularization", "power")}
-    if settings["power"] is not None and options["method"] != "poly":
-        raise OptionError("power", f"'{options['method']}' has no power; 'poly' has.")
-    method = METHODS[options["method"]](options["sigma"], **settings)
-    if method.coupling.match and options["batch_size"] > COUPLED_BATCH:
-        raise OptionError(
-            "batch-size",
-            f"{options['batch_size']:,} is too much for {method.coupling.title}, whose work grows "
-            f"with its square; up to {COUPLED_BATCH:,} are allowed.",
+def _maximum_likelihood(config: Config, source: Dataset, target: Dataset) -> MaximumLikelihood:
+    for name in ("sigma", "coupling", "regularization", "power"):
+        if getattr(config, name) is not None:
+            raise ConfigError(name, f"'{CNF}' has no paths and no pairs, and so no {name}.")
+    if source.log_prob is None:
+        raise ConfigError(
+            "source",
+            f"'{source.name}' has no log-density, which '{CNF}' needs. Use --source normal.",
+        )
+    if target.dim > EXACT_DIMENSIONS and config.divergence == "exact":
+        raise ConfigError(
+            "divergence",
+            f"'exact' takes {target.dim} backward passes for every evaluation here; up to "
+            f"{EXACT_DIMENSIONS} are done. Use --divergence hutchinson.",
+        )
+    steps = config.train_ode_steps
+    if steps is None and not SOLVERS[config.train_solver].adaptive:
+        steps = TRAIN_FIXED_STEPS
+    return MaximumLikelihood(
+        None if source.name == TRAINABLE else source.log_prob,
+        divergence=config.divergence,
+        probes=config.probes,
+        solver=config.train_solver,
+        steps=steps,
+        gradient=config.gradient,
+    )
+
+
+def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
+    if config.power is not None and config.method != "poly":
+        raise ConfigError("power", f"'{config.method}' has no power; 'poly' has.")
+    method = METHODS[config.method](
+        config.sigma,
+        coupling=config.coupling,
+        regularization=config.regularization,
+        power=config.power,
+    )
+    if method.coupling.match and config.batch_size > MOST_COUPLED:
+        raise ConfigError(
+            "batch_size",
+            f"{config.batch_size:,} is too much for {method.coupling.title}, whose work grows "
+            f"with its square; up to {MOST_COUPLED:,} are allowed.",
         )
     if method.normal_source and not source.standard_normal:
-        raise OptionError(
+        raise ConfigError(
             "source",
             f"'{source.name}' is not N(0, I), which the formulas of '{method.name}' need. "
             "Use --source normal, or --method cfm.",
@@ -215,23 +215,47 @@ def _flow_matching(options: dict, source: Dataset) -> Method:
     return method
 
 
-def _remembered(config: dict, method, source: Dataset, target: Dataset) -> Points:
-    """The points an exact field is made of."""
-    if method.name == CNF:
-        raise OptionError("network", f"'exact' is known for flow matching, not for '{CNF}'.")
+def _remembered(config: Config, method, source: Dataset, target: Dataset):
+    """The options and the target of an exact field: the points that it is made of."""
+    if config.method == CNF:
+        raise ConfigError("network", f"'exact' is known for flow matching, not for '{CNF}'.")
     if method.coupling.match is not None:
-        raise OptionError(
+        raise ConfigError(
             "network",
             f"'exact' is known for independent pairs only; '{method.name}' was given "
             f"{method.coupling.title}.",
         )
     if source.mixture is None:
-        raise OptionError(
+        raise ConfigError(
             "network",
             f"'exact' needs a source of isotropic Gaussians, which '{source.name}' is not. "
             "Use --source normal or 8gaussians.",
         )
-    if isinstance(target, Points) and config["points"] is None:
-        config["points"] = min(len(target.points), EXACT_POINTS_MOST)
-    config["points"] = config["points"] or EXACT_POINTS
-    return a_few_points(target, config["points"], evaluation_keys(config["seed"])[3])
+    everything = isinstance(target, Points) and min(len(target.points), MOST_EXACT_POINTS)
+    count = config.points or everything or EXACT_POINTS
+    chosen = a_few_points(target, count, evaluation_keys(config.seed)[3])
+    return replace(config, points=count), chosen
+
+
+def without_effect(run: Run) -> dict[str, str]:
+    """Options that change nothing in this run, each with the reason."""
+    config, reasons = run.config, {}
+
+    def say(why: str, *names: str):
+        reasons.update(dict.fromkeys(names, why))
+
+    if config.method != CNF:
+        say("only --method cnf trains through a solver", "train_solver", "train_ode_steps")
+        say("only --method cnf trains through a solver", "gradient")
+        say("only --method cnf trains by the divergence", "divergence", "probes")
+    elif config.divergence == "exact":
+        say("the exact divergence needs no probes", "probes")
+    if config.method != CNF and config.coupling != "entropic":
+        say(f"only entropic pairs have one, and these are {config.coupling}", "regularization")
+    if config.ode_steps:
+        say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
+    if run.is_exact:
+        training = ("steps", "batch_size", "lr", "schedule", "weight_decay", "save_every")
+        say("the exact field is not trained", *training, "retrain")
+        say("the exact field has no layers", "width", "depth", "activation")
+    return reasons

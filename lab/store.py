@@ -1,157 +1,268 @@
-"""A run's network: made, trained, kept in a file, and found there again.
+"""Where runs are kept: learned once, kept in the folder runs/, and found there again.
 
-What a run is, `settings.py` decides; what its flow does, `evaluation.py` measures. Nothing here
-prints, draws, or knows of the command line.
+A run is kept in one checkpoint, whose name says what flows where and ends in a digest of every
+option that training depends on. What was learned with the same options by the same code is the
+same run, and is not learned again.
 """
 
 import glob
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
-from files.checkpoints import (
-    CheckpointError,
-    TrainingState,
-    code_version,
+from exact import exact_velocity
+from files.checkpoints import CheckpointError
+from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
+from lab.run import Run, settle
+from models import TRAINABLE, build
+from training import (
+    LOOK_EVERY,
+    History,
+    NonFiniteLossError,
     load_training,
     save_checkpoint,
+    train,
 )
-from exact import exact_velocity
-from models import TRAINABLE, build
-from lab.run import CNF, SOLVING, Run, settle
-from training import LOOK_EVERY, History, train
 
-SLOW_LOOK_EVERY = 10  # steps between looks at the loss of cnf
+FOLDER = Path("runs")
+CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
+ROOT = Path(__file__).parents[1]
+DECISIVE = ("*.py", "machine/*.py", "files/*.py", "lab/config.py", "lab/run.py", "lab/store.py")
 
 
-def with_learned_source(run: Run, model) -> Run:
-    """The run with the source that its network has learned, if it learns one."""
-    if run.source.name != TRAINABLE:
+@dataclass(frozen=True)
+class Learned:
+    """A run with the field that it has learned.
+
+    Attributes:
+        run: its source is the learned one, where it learns one.
+        field: a network, or the exact field.
+        history: how its training went, and all that is needed to go on; None for the exact field.
+        path: where it is kept; None for the exact field.
+        found: whether it was there already, and nothing was trained.
+    """
+
+    run: Run
+    field: Callable
+    history: History | None = None
+    path: Path | None = None
+    found: bool = False
+
+
+def learn(
+    run: Run,
+    on_look: Callable[[History], None] = lambda history: None,
+    *,
+    start: Learned | None = None,
+    retrain: bool = False,
+    save_every: int | None = None,
+) -> Learned:
+    """Learn the field of a run and keep it; or find that this was done before.
+
+    Args:
+        on_look: see `training.train`; it is called before the first step, too.
+        start: what was learned before, to go on from. Otherwise that is looked for.
+        retrain: do not look.
+        save_every: steps after which training is kept, besides at its end.
+
+    Raises:
+        NonFiniteLossError: where training fails; the last good weights are kept in its `kept`.
+    """
+    if run.is_exact:
+        return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
+    start = start or (None if retrain else find(run))
+    if start and start.history.steps >= run.config.steps:
+        os.utime(start.path)  # so that it is the newest
+        return replace(start, found=True)
+    model = start.field if start else new_model(run)
+    history, path = _train(run, model, on_look, save_every, start and start.history.state)
+    return Learned(_with_learned_source(run, model), model, history, path)
+
+
+def new_model(run: Run):
+    """The untrained network of a run."""
+    config = run.config
+    shape = {"dim": run.target.dim, "width": config.width, "depth": config.depth}
+    if config.activation:
+        shape["activation"] = config.activation
+    learns_source = config.source == TRAINABLE
+    mx.random.seed(config.seed)
+    return build({"network": config.network, "shape": shape, "learns_source": learns_source})
+
+
+def _with_learned_source(run: Run, model) -> Run:
+    if run.config.source != TRAINABLE:
         return run
     source = replace(run.source, draw=model.source.sample, log_prob=model.source.log_prob)
     return replace(run, source=source)
 
 
-def load(path, **changes) -> tuple[Run, Any]:
-    """The run and the network of a checkpoint.
-
-    Args:
-        changes: options that are to be others than in training; None for none.
-
-    Raises:
-        CheckpointError: for what is no checkpoint of this program, or not a whole one.
-        OptionError: where a change makes no sense.
-    """
-    run, model, _ = load_to_resume(path, **changes)
-    return with_learned_source(run, model), model
-
-
-def load_to_resume(path, **changes) -> tuple[Run, Any, TrainingState | None]:
-    """The run of a checkpoint, its network, and what training needs to go on from there."""
-    model, config, state, _ = load_training(path)
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if "solver" in changes:
-        changes = {"ode_steps": None, **changes}
-    shape = {name: config["model"].get(name) for name in ("width", "depth", "activation")}
-    run = settle({**config, **shape, **changes})
-    return replace(run, config={**run.config, "model": config["model"]}), model, state
-
-
-def new_model(run: Run):
-    """The untrained network; or the exact field, which needs no training."""
-    if run.is_exact:
-        return exact_velocity(run.method, run.source, run.target.standard_points)
-    mx.random.seed(run.config["seed"])
-    return build(run.config)
-
-
-def learn(run: Run, model, on_look: Callable, state=None, save_every: int | None = None):
-    """Train the model as the configuration says, from a state on if one is given.
-
-    Every `save_every` steps, and at the end, it is kept in place of what this training kept
-    before; whole, it takes the place of all that was kept on the way.
-
-    Returns:
-        (history, path): what happened, a `training.History`, and where it is kept.
-    """
-    names = ("steps", "batch_size", "lr", "schedule", "weight_decay", "seed")
-    path = None
+def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
+    """Train, and keep the outcome in place of all that this training kept on the way."""
+    config, path = run.config, None
 
     def save(history):
         nonlocal path
-        path, before = keep(run, model, history), path
-        older = [before] if before else []
-        if history.steps == run.config["steps"]:
-            older = path.parent.glob(f"{glob.escape(path.stem)}_step*")
+        older, path = [path] if path else [], _keep(run, model, history)
+        if history.steps == config.steps:
+            older = _partial_paths(run)
         for file in older:
             if file != path:
                 file.unlink(missing_ok=True)
 
-    history = train(
-        model,
-        run.method,
-        run.source,
-        run.target.standardized(),
-        on_look=on_look,
-        look_every=SLOW_LOOK_EVERY if run.method.name == CNF else LOOK_EVERY,
-        on_save=save,
-        save_every=save_every,
-        state=state,
-        **{name: run.config[name] for name in names},
-    )
+    on_look(History.of(state) if state else History())
+    try:
+        history = train(
+            model,
+            run.method,
+            run.source,
+            run.target.standardized(),
+            steps=config.steps,
+            batch_size=config.batch_size,
+            lr=config.lr,
+            schedule=config.schedule,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            on_look=on_look,
+            look_every=CNF_LOOK_EVERY if config.method == CNF else LOOK_EVERY,
+            on_save=save,
+            save_every=save_every,
+            state=state,
+        )
+    except NonFiniteLossError as error:
+        error.kept = _keep(run, model, error.history)
+        raise
     save(history)
     return history, path
 
 
+def _keep(run: Run, model, history: History) -> Path:
+    path = checkpoint_path(run, history.steps)
+    notes = {"trained_steps": history.steps, "code": CODE}
+    save_checkpoint(path, model, run.config.to_json() | notes, history.state)
+    return path
+
+
 def checkpoint_path(run: Run, step: int | None = None) -> Path:
-    """Where a run's network is kept: a name that only the same training has, and the same step.
-
-    Without a step, that of the whole training.
-    """
-    config = json.dumps(of_training(run.config), sort_keys=True)
-    digest = hashlib.sha256(config.encode()).hexdigest()[:6]
-    flow = "_".join((run.method.name, run.source.name, run.target.name))
-    partial = "" if step in (None, run.config["steps"]) else f"_step{step}"
-    return Path("runs", f"{flow}_seed{run.config['seed']}_{digest}{partial}.safetensors")
+    """Where a run is kept after so many steps, or after all: a name that no other run has."""
+    config = run.config
+    options = json.dumps(config.of_training().to_json(), sort_keys=True)
+    digest = hashlib.sha256(options.encode()).hexdigest()[:6]
+    partial = "" if step in (None, config.steps) else f"_step{step}"
+    flow = f"{config.method}_{run.source.name}_{run.target.name}"
+    return FOLDER / f"{flow}_seed{config.seed}_{digest}{partial}.safetensors"
 
 
-def of_training(config: dict) -> dict:
-    """The part of a configuration that decides what weights come out of training."""
-    ignored = (*SOLVING, "trained_steps")
-    return {name: value for name, value in config.items() if name not in ignored}
-
-
-def find(run: Run):
-    """The longest training that was kept of exactly this run, by exactly this code.
-
-    Returns:
-        (model, state, path), or None.
-    """
+def _partial_paths(run: Run) -> list[Path]:
+    """Where this run is kept after only a part of its steps, the most steps first."""
     whole = checkpoint_path(run)
-    for path in [whole, *sorted(whole.parent.glob(f"{glob.escape(whole.stem)}_step*"), key=_step)]:
+    found = {}
+    for path in FOLDER.glob(f"{glob.escape(whole.stem)}_step*.safetensors"):
+        if step := re.fullmatch(r"_step(\d+)", path.stem.removeprefix(whole.stem)):
+            found[path] = int(step[1])
+    return sorted(found, key=found.get, reverse=True)
+
+
+def find(run: Run) -> Learned | None:
+    """What was learned of exactly this run by exactly this code: of several, the longest."""
+    for path in [checkpoint_path(run), *_partial_paths(run)]:
         try:
-            model, config, state, code = load_training(path)
+            model, config, history, code = _read(path)
         except CheckpointError:
             continue
-        same = of_training(config) == of_training(run.config) and code == code_version()
-        if same and state:
-            return model, state, path
+        if config.of_training() == run.config.of_training() and code == CODE and history.state:
+            return Learned(_with_learned_source(run, model), model, history, path)
     return None
 
 
-def _step(path: Path) -> int:
-    """Minus the step in a file's name."""
-    digits = path.stem.rpartition("_step")[2]
-    return -int(digits) if digits.isdigit() else 0
+def load(path, **changes) -> Learned:
+    """What is kept in a checkpoint.
+
+    Args:
+        changes: options that are to be others than they were in training; None for none.
+
+    Raises:
+        CheckpointError: for what is no checkpoint of a run, or not a whole one.
+        ConfigError: where a change makes no sense.
+    """
+    model, config, history, _ = _read(path)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if "solver" in changes:
+        changes = {"ode_steps": None, **changes}
+    run = settle(replace(config, **changes))
+    return Learned(_with_learned_source(run, model), model, history, Path(path), found=True)
 
 
-def keep(run: Run, model, history: History) -> Path:
-    """Save the network and the state of its training."""
-    path = checkpoint_path(run, history.steps)
-    save_checkpoint(path, model, {**run.config, "trained_steps": history.steps}, history.state)
-    return path
+def load_to_resume(path, changes: dict) -> Learned:
+    """What is kept in a checkpoint, with training that can go on.
+
+    Args:
+        changes: options that are to be others than they were: how the flow is solved, and, where
+            the learning rate is constant, a larger number of steps.
+
+    Raises:
+        CheckpointError: for what is no checkpoint of a run, or not a whole one.
+        ConfigError: for other changes, and where there is nothing to go on with.
+    """
+    later = {name: changes[name] for name in changes if name in SOLVING_OPTIONS}
+    learned = load(path, **later)
+    config, steps = learned.run.config, changes.get("steps", 0)
+    for name, value in changes.items():
+        before = getattr(config, name)
+        longer = name == "steps" and value > before
+        if value == before or name in SOLVING_OPTIONS or (longer and config.schedule == "constant"):
+            continue
+        why = f"{value!r} cannot take the place of {before!r} in training that goes on."
+        if longer:
+            why = (
+                f"{value:,} steps are more than the {before:,} of this training, at whose end the "
+                "learning rate is 0. To train longer, train anew: the same options, without "
+                "--resume."
+            )
+        raise ConfigError(name, why)
+    if learned.history.state is None:
+        raise ConfigError("resume", f"'{path}' holds a network, and no training to go on with.")
+    if not learned.run.target.unchanged:
+        raise ConfigError("resume", f"'{config.target}' is not what it was when this began.")
+    config = replace(config, steps=max(steps, config.steps))
+    return replace(learned, run=replace(learned.run, config=config))
+
+
+def _read(path):
+    """(network, Config, History, code) of a file."""
+    model, kept, state = load_training(path)
+    try:
+        steps, code = kept.pop("trained_steps"), kept.pop("code")
+        history = History.of(state) if state else History(steps=steps, resumed=steps)
+        return model, Config.from_json(kept), history, code
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"'{path}' is damaged: {error}") from None
+
+
+def newest() -> Path:
+    """The checkpoint that was last kept, or found, in the folder runs/.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    paths = list(FOLDER.glob("*.safetensors"))
+    if not paths:
+        raise CheckpointError(f"the folder '{FOLDER}' holds no checkpoint yet")
+    return max(paths, key=lambda path: path.stat().st_mtime)
+
+
+def _code_version() -> str:
+    """A digest of the code that training depends on, and MLX's version."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in DECISIVE for path in ROOT.glob(pattern)):
+        digest.update(path.read_bytes())
+    return f"{digest.hexdigest()[:12]} mlx {mx.__version__}"
+
+
+CODE = _code_version()  # taken once: the code that is running, whatever becomes of the files

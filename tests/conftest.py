@@ -1,7 +1,11 @@
 import machine.blas  # noqa: F401  before MLX, as every entry point does
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
+from click.testing import CliRunner
+from shared import QUICK, newest
 
 
 @pytest.fixture
@@ -9,3 +13,41 @@ def cpu():
     """Compute on the CPU, the one device with float64."""
     with mx.stream(mx.cpu):
         yield
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """The program in an empty folder: its arguments, as of the shell, give click's result."""
+    from main import main
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def run(program):
+    """The main job, small; it must succeed unless `fails` gives its exit code."""
+
+    def run(*arguments, fails: int = 0):
+        result = program(*QUICK, *arguments)
+        assert result.exit_code == fails, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def compare(program):
+    """The command `compare`, small."""
+    return lambda *arguments: program("compare", *QUICK, *arguments)
+
+
+@pytest.fixture
+def checkpoint(run):
+    """Train a small run with these options, and say where it is kept."""
+
+    def checkpoint(*arguments) -> Path:
+        run(*arguments)
+        return newest()
+
+    return checkpoint

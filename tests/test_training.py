@@ -5,16 +5,21 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 
 from cfm import METHODS
 from couplings import Coupling, independent
 from datasets import DATASETS
-from models import MLP
+from likelihood import MaximumLikelihood
+from models import MLP, ConcatSquash
 from training import (
     LOOK_EVERY,
-    SCHEDULES,
+    LR_SCHEDULES,
+    CheckpointError,
     NonFiniteLossError,
+    load_checkpoint,
+    load_training,
+    save_checkpoint,
     train,
 )
 
@@ -31,8 +36,9 @@ def weights(model):
     return {name: np.array(leaf) for name, leaf in tree_flatten(model.parameters())}
 
 
-def same(a, b):
-    a, b = weights(a), weights(b)
+def same(a, b) -> bool:
+    """Whether two trees have the same names and the same bits."""
+    a, b = ({name: np.array(leaf) for name, leaf in tree_flatten(tree)} for tree in (a, b))
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
@@ -83,8 +89,8 @@ def test_same_seed_same_weights():
         model = small()
         train(model, METHODS["cfm"](), NORMAL, DATASETS["moons"], steps=50, seed=seed)
         runs.append(model)
-    assert same(runs[0], runs[1])
-    assert not same(runs[0], runs[2])
+    assert same(runs[0].parameters(), runs[1].parameters())
+    assert not same(runs[0].parameters(), runs[2].parameters())
 
 
 def test_learns_a_shift():
@@ -163,7 +169,7 @@ RATES = {
 }
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", LR_SCHEDULES)
 def test_schedules(schedule):
     """The way that weights go is the sum of the rates."""
     steps, lr, seen = 200, 1e-3, []
@@ -287,5 +293,114 @@ def test_interrupt_keeps_what_was_learned():
     )
     assert history.interrupted
     assert LOOK_EVERY < history.steps < 5 * LOOK_EVERY
-    assert not same(model, before)
+    assert not same(model.parameters(), before.parameters())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+MOONS = DATASETS["moons"]
+TRAININGS = {
+    "cfm": (METHODS["cfm"](), {}),
+    "AdamW, one cycle": (METHODS["vp"](), {"weight_decay": 0.1, "schedule": "one-cycle"}),
+    "ot": (METHODS["ot"](), {}),
+    "sb": (METHODS["sb"](), {"schedule": "constant"}),
+    "cnf": (MaximumLikelihood(NORMAL.log_prob, steps=2), {"steps": 13}),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("stop", [5, 37])
+def test_resumed_training_ends_with_the_same_bits(tmp_path, name, stop):
+    """As if it had never stopped: through a file, into a network with other weights."""
+    method, how = TRAININGS[name]
+    how = {"steps": 60, "batch_size": 32, "seed": 3} | how
+    stop, path = min(stop, how["steps"] - 2), tmp_path / "run.safetensors"
+
+    def save(history):
+        if history.steps == stop:
+            save_checkpoint(path, model, {}, history.state)
+
+    model = small()
+    history = train(model, method, NORMAL, MOONS, on_save=save, save_every=stop, **how)
+    _, _, state = load_training(path)
+    assert state.step == stop and state.seconds > 0
+    resumed = small(seed=1)
+    again = train(resumed, method, NORMAL, MOONS, state=state, **how)
+    assert same(model.parameters(), resumed.parameters())
+    assert same(history.state.optimizer, again.state.optimizer)
+    assert same(history.state.weights, again.state.weights)
+    assert again.resumed == stop and again.steps == how["steps"]
+    assert again.losses[0][0] <= stop and again.losses[-1][0] == how["steps"]
+
+
+def test_what_is_kept_is_loaded(tmp_path):
+    """The average is the network; training goes on with the weights themselves."""
+    path, model = tmp_path / "run.safetensors", small()
+    state = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=250).state
+    save_checkpoint(path, model, {"note": "σ"}, state)
+    loaded, config = load_checkpoint(path)
+    found = load_training(path)[2]
+    assert config == {"note": "σ"}
+    assert same(loaded.parameters(), model.parameters())
+    assert same(found.averaged, model.parameters()) and same(found.weights, state.weights)
+    assert not same(found.averaged, found.weights)
+    assert [step for step, _ in found.losses] == [1, 100, 200, 250]
+    np.testing.assert_allclose(found.losses, state.losses, rtol=1e-6)
+    assert found.seconds == state.seconds
+
+
+@pytest.mark.parametrize("network", [MLP, ConcatSquash])
+def test_a_network_without_a_state(tmp_path, network):
+    model = network(dim=3, width=8, depth=2, activation="tanh")
+    save_checkpoint(tmp_path / "run.safetensors", model, {"a": 1})
+    loaded, config, state = load_training(tmp_path / "run.safetensors")
+    assert (config, state) == ({"a": 1}, None)
+    x = mx.random.normal((5, 3))
+    assert mx.array_equal(model(mx.array(0.3), x), loaded(mx.array(0.3), x))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda a, m: a.pop("model.layers.0.weight"), "layers.0.weight is missing"),
+        (lambda a, m: a.update({"model.extra": mx.ones(3)}), "model.extra|extra"),
+        (lambda a, m: a.update({"model.layers.0.bias": mx.ones(9)}), r"\(9,\), and should be"),
+        (lambda a, m: a.update({"model.layers.0.bias": mx.full((8,), mx.nan)}), "not finite"),
+        (lambda a, m: a.pop("weights.layers.1.bias"), "layers.1.bias is missing"),
+        (lambda a, m: a.pop("optimizer.layers.1.bias.m"), "layers.1.bias.m is missing"),
+        (lambda a, m: a.update({"optimizer.layers.0.bias.v": mx.ones(9)}), "should be"),
+        (lambda a, m: a.pop("optimizer.step"), "step"),
+        (lambda a, m: a.pop("losses.step"), "losses|step"),
+        (lambda a, m: m.update(step="many"), "damaged"),
+        (lambda a, m: m.pop("seconds"), "seconds"),
+        (lambda a, m: m.update(config="{"), "damaged"),
+        (lambda a, m: m.update(network="[]"), "damaged"),
+        (lambda a, m: m.update(network=m["network"].replace("mlp", "vq")), "damaged"),
+        (lambda a, m: m.update(network=m["network"].replace("width", "w")), "damaged"),
+    ],
+)
+def test_damage_is_told(tmp_path, spoil, complaint):
+    path, model = tmp_path / "run.safetensors", small()
+    state = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=5).state
+    save_checkpoint(path, model, {}, state)
+    arrays, words = mx.load(str(path), return_metadata=True)
+    spoil(arrays, words)
+    mx.save_safetensors(str(path), arrays, words)
+    with pytest.raises(CheckpointError, match=complaint) as caught:
+        load_training(path)
+    assert "damaged" in str(caught.value)
+
+
+def test_a_state_is_not_changed_by_later_training():
+    """Nor by resuming from it, twice."""
+    states, how = [], {"steps": 40, "batch_size": 16, "seed": 2}
+    model = small()
+    keep = lambda history: states.append(history.state)  # noqa: E731
+    train(model, METHODS["cfm"](), NORMAL, MOONS, on_save=keep, save_every=15, **how)
+    first = states[0]
+    before = tree_map(mx.array, [first.weights, first.averaged, first.optimizer])
+    for seed in (5, 6):
+        again = small(seed)
+        train(again, METHODS["cfm"](), NORMAL, MOONS, state=first, **how)
+        assert same(again.parameters(), model.parameters())
+    assert same([first.weights, first.averaged, first.optimizer], before)
+    assert first.step == first.losses[-1][0] == 15

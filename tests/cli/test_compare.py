@@ -1,4 +1,7 @@
+"""Methods against solvers, from the command line."""
+
 import csv
+import json
 import os
 import re
 import signal
@@ -6,21 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from shared import QUICK, newest, options_of, the_error
 
-from lab import comparison
-from files.checkpoints import load_checkpoint
-from main import main
+from lab import comparison, store
 from odeint import StepBudgetError
 from solver import SOLVERS
-
-QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
-
-
-@pytest.fixture
-def compare(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(main, ["compare", *QUICK, *arguments])
 
 
 def table():
@@ -46,24 +39,22 @@ def test_every_method_is_trained_once_and_solved_by_all(compare):
     assert (first["nfe"], rows[2]["excess_loss"]) == ("100", "")
     printed = Path("media/compare.md").read_text(encoding="utf-8")
     assert printed in result.output
-    cells = [cell.strip() for cell in printed.splitlines()[2].split("|")][3:-1]
+    cells = [cell.strip() for cell in printed.splitlines()[4].split("|")][3:-1]
     names = ["nfe", "w2_squared", "normalized_path_energy", "straightness", "excess_loss", "nll"]
     for name, cell in zip(names, cells, strict=False):
         assert float(cell.split(" ± ")[0]) == pytest.approx(float(first[name]), rel=1e-2), name
     assert Path("media/compare.png").stat().st_size > 20_000
 
 
-def test_numbers_are_those_of_evaluate(compare):
+def test_numbers_are_those_of_evaluate(compare, program):
     """One by one from the checkpoint, without what cells share."""
-    import json
-
     how = ["--source", "normal", "--seeds", "2", "--ode-steps", "4"]
     compare("--method", "vp", "--solver", "rk4", "--solver", "midpoint", *how)
     for row in table():
         (path,) = Path("runs").glob(f"*_seed{row['seed']}_*")
         assert int(row["nfe"]) == 4 * SOLVERS[row["solver"]].stages
         arguments = ["evaluate", str(path), "--json", "--solver", row["solver"]]
-        alone = json.loads(CliRunner().invoke(main, [*arguments, "--ode-steps", "4"]).stdout)
+        alone = json.loads(program(*arguments, "--ode-steps", "4").stdout)
         for name in ("w2_squared", "w2_squared_of_true_samples", "normalized_path_energy", "nll"):
             assert float(row[name]) == pytest.approx(alone[name], rel=1e-4), name
 
@@ -73,10 +64,10 @@ def test_equal_evaluations(compare):
     chosen = [part for name in (*solvers, "bosh3") for part in ("--solver", name)]
     assert compare("--method", "cfm", "--nfe", "24", *chosen).exit_code == 0
     found = {row["solver"]: int(row["nfe"]) for row in table()}
-    assert [found.pop("bosh3") > 24] + [nfe == 24 for nfe in found.values()] == [True] * 7
-    refused = compare("--method", "cfm", "--nfe", "10", "--solver", "rk4")
-    assert refused.exit_code == 2
-    assert "--nfe" in refused.output and "no multiple of 4" in refused.output
+    assert found.pop("bosh3") > 24
+    assert found == dict.fromkeys(solvers, 24)
+    refused = the_error(compare("--method", "cfm", "--nfe", "10", "--solver", "rk4"))
+    assert "--nfe" in refused and "no multiple of 4" in refused
 
 
 def test_seeds_give_mean_and_deviation(compare):
@@ -91,30 +82,20 @@ def test_seeds_give_mean_and_deviation(compare):
     assert deviation == pytest.approx(values.std(ddof=1), rel=5e-2)
 
 
-def test_what_is_trained_is_found_again(compare, monkeypatch):
+def test_what_is_trained_is_found_again(compare, program):
+    """By another comparison, and where the main job has trained it."""
     arguments = ("--method", "cfm", "--solver", "euler")
+    assert program(*QUICK, "--method", "cfm").exit_code == 0
+    trained = newest().read_bytes()
     compare(*arguments)
-    (path,) = Path("runs").iterdir()
-    before, rows = path.stat().st_mtime_ns, table()
+    rows = table()
     compare(*arguments, "--solver", "heun")
-    assert path.stat().st_mtime_ns == before
     assert table()[0]["w2_squared"] == rows[0]["w2_squared"]
+    assert newest().read_bytes() == trained and len(list(Path("runs").iterdir())) == 1
+    compare(*arguments, "--retrain")
+    assert newest().read_bytes() != trained  # other seconds
     compare(*arguments, "--lr", "0.01")
     assert len(list(Path("runs").iterdir())) == 2
-    compare(*arguments, "--retrain")
-    assert path.stat().st_mtime_ns > before
-    before = path.stat().st_mtime_ns
-    monkeypatch.setattr("runs.code_version", lambda: "another")
-    compare(*arguments)
-    assert path.stat().st_mtime_ns > before
-
-
-def test_the_main_job_trains_for_comparisons(compare):
-    CliRunner().invoke(main, [*QUICK, "--method", "vp", "--solver", "rk4"])
-    (path,) = Path("runs").iterdir()
-    before = path.stat().st_mtime_ns
-    assert compare("--method", "vp", "--solver", "euler").exit_code == 0
-    assert path.stat().st_mtime_ns == before
 
 
 def test_interrupted_training_goes_on(compare, monkeypatch):
@@ -132,8 +113,8 @@ def test_interrupted_training_goes_on(compare, monkeypatch):
 
         return pressing
 
-    monkeypatch.setattr("runs.LOOK_EVERY", 10)
-    monkeypatch.setattr("runs.train", look(comparison.runs.train))
+    monkeypatch.setattr("lab.store.LOOK_EVERY", 10)
+    monkeypatch.setattr("lab.store.train", look(store.train))
     arguments = ("--method", "cfm", "--method", "vp", "--solver", "euler", "--solver", "heun")
     result = compare(*arguments)
     assert result.exit_code == 1
@@ -145,7 +126,7 @@ def test_interrupted_training_goes_on(compare, monkeypatch):
     assert looks[6:] == [11, 20, 30]
     assert len(table()) == 4 and not part.exists()
     (whole,) = Path("runs").glob("vp*")
-    assert load_checkpoint(whole)[1]["trained_steps"] == 30
+    assert options_of(whole)["trained_steps"] == 30
 
 
 def test_one_source_for_all(compare):
@@ -157,7 +138,7 @@ def test_options_go_to_the_methods_that_have_them(compare):
     arguments = ["--method", "poly", "--method", "cnf", "--power", "3", "--train-ode-steps", "2"]
     result = compare(*arguments, "--steps", "3", "--sigma", "0.2", "--solver", "euler")
     assert result.exit_code == 0, result.output
-    configs = {c["method"]: c for c in (load_checkpoint(p)[1] for p in Path("runs").iterdir())}
+    configs = {c["method"]: c for c in map(options_of, Path("runs").iterdir())}
     assert configs["poly"]["power"] == 3 and configs["cnf"]["power"] is None
     assert configs["poly"]["sigma"] == 0.2 and configs["cnf"]["sigma"] is None
 
@@ -166,11 +147,11 @@ def test_seeds_that_failed_are_counted(compare, monkeypatch):
     generate = comparison.generate
 
     def fail(run, *arguments):
-        if run.config["seed"] > 1:
+        if run.config.seed > 1:
             raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
         return generate(run, *arguments)
 
-    monkeypatch.setattr("comparison.generate", fail)
+    monkeypatch.setattr("lab.comparison.generate", fail)
     for first, mark in ((0, r"\S+ ± \S+ \(2\)"), (1, r"[\d.]+ \(1\)")):
         result = compare(
             "--method", "cfm", "--solver", "heun", "--seeds", "3", "--seed", str(first)
@@ -182,11 +163,11 @@ def test_a_failed_solve_is_a_gap(compare, monkeypatch):
     generate = comparison.generate
 
     def fail(run, *arguments):
-        if run.config["solver"] == "heun":
+        if run.config.solver == "heun":
             raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
         return generate(run, *arguments)
 
-    monkeypatch.setattr("comparison.generate", fail)
+    monkeypatch.setattr("lab.comparison.generate", fail)
     result = compare("--method", "cfm", "--solver", "heun", "--solver", "euler")
     assert result.exit_code == 0, result.output
     assert "cfm with heun failed: 10 steps did not" in result.output
@@ -206,7 +187,26 @@ def test_a_failed_solve_is_a_gap(compare, monkeypatch):
     ],
 )
 def test_bad_input(compare, arguments, words):
-    result = compare(*arguments)
-    assert result.exit_code == 2, result.output
+    sentence = the_error(compare(*arguments))
     for word in words:
-        assert word in result.output
+        assert word in sentence
+
+
+def test_the_table_says_of_what_it_is(compare):
+    result = compare("--method", "cfm", "--solver", "euler", "--seeds", "2", "--seed", "3")
+    first = Path("media/compare.md").read_text(encoding="utf-8").splitlines()[0]
+    best = np.mean([float(row["w2_squared_of_true_samples"]) for row in table()])
+    assert first.startswith("8gaussians to moons, seeds 3 to 4; W2² between two true samples is")
+    assert float(re.search(r"samples is (\d+\.\d+)", first)[1]) == pytest.approx(best, rel=0.05)
+    assert first in result.output
+
+
+def test_json_is_the_table_and_nothing_else(compare):
+    result = compare("--method", "cfm", "--solver", "euler", "--solver", "rk4", "--json")
+    rows = json.loads(result.stdout)
+    for row, kept in zip(rows, table(), strict=True):
+        assert row.keys() == kept.keys()
+        for name, value in row.items():
+            assert str(value) == kept[name] or (value is None and kept[name] == "")
+    assert "normalized path energy" in Path("media/compare.md").read_text(encoding="utf-8")
+    assert "normalized_path_energy" in rows[0]

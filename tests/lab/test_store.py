@@ -1,259 +1,233 @@
+"""Runs are kept, found again, and go on to what they would have been."""
+
 import json
+import os
+import re
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from shared import QUICK, newest, options_of, the_error
 
-from files import checkpoints
-from cfm import METHODS
-from files.checkpoints import (
-    CheckpointError,
-    code_version,
-    load_checkpoint,
-    load_training,
-    save_checkpoint,
-)
-from datasets import DATASETS
-from likelihood import MaximumLikelihood
-from models import MLP
-from training import train
+from files.checkpoints import CheckpointError
+from lab import store
+from lab.config import Config
+from lab.run import settle
 
-NORMAL = DATASETS["normal"]
-MOONS = DATASETS["moons"]
+SMALL = Config(steps=20, batch_size=16, width=8, depth=1, samples=32)
 
 
-def small(seed=0):
-    mx.random.seed(seed)
-    return MLP(width=8, depth=1, frequencies=0)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
 
 
-def weights(tree):
-    return {name: np.array(leaf) for name, leaf in tree_flatten(tree)}
-
-
-def same(a, b):
-    a, b = (weights(model.parameters()) for model in (a, b))
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-CONFIG = {
-    "network": "mlp",
-    "model": {"dim": 2, "width": 8, "depth": 2, "activation": "tanh"},
-    "note": "σ = 0.1",
-}
-
-
-def test_checkpoint_round_trip(tmp_path):
-    model = MLP(**CONFIG["model"])
-    path = tmp_path / "deep" / "run.safetensors"
-    save_checkpoint(path, model, CONFIG)
-    loaded, config = load_checkpoint(path)
-    assert config == CONFIG
-    assert same(model, loaded)
+def test_a_run_is_learned_once(folder):
+    run = settle(SMALL)
+    learned = store.learn(run)
+    assert not learned.found and learned.path == store.checkpoint_path(run)
+    again = store.learn(settle(replace(SMALL, solver="rk4", samples=8)))
+    assert again.found and again.path == learned.path
+    assert again.run.config.solver == "rk4"
+    np.testing.assert_allclose(again.history.losses, learned.history.losses, rtol=1e-6)
     x = mx.random.normal((5, 2))
-    assert mx.array_equal(model(mx.array(0.3), x), loaded(mx.array(0.3), x))
-    assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
+    assert mx.array_equal(learned.field(0.3, x), again.field(0.3, x))
+    assert not store.learn(run, retrain=True).found
+    assert not store.learn(settle(replace(SMALL, seed=1))).found
+    assert len(list(folder.iterdir())) == 2
 
 
-def test_checkpoint_is_replaced_whole(tmp_path, monkeypatch):
-    path = tmp_path / "run.safetensors"
-    save_checkpoint(path, small(1), {"network": "mlp", "model": {}})
-    before = path.read_bytes()
-
-    def fail(*args):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(mx, "save_safetensors", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(path, small(2), {"network": "mlp", "model": {}})
-    assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
+def test_another_code_is_another_run(folder, monkeypatch):
+    run = settle(SMALL)
+    store.learn(run)
+    assert store.find(run)
+    monkeypatch.setattr("lab.store.CODE", "another")
+    assert store.find(run) is None
 
 
-def _write(path, arrays, **metadata):
-    mx.save_safetensors(str(path), arrays, {name: str(value) for name, value in metadata.items()})
-
-
-GOOD = {"format": "flow-matching-checkpoint", "version": "2"}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "complaint"),
-    [
-        (lambda path: None, "cannot be read"),
-        (lambda path: path.write_text("weights"), "cannot be read"),
-        (lambda path: _write(path, {"a": mx.ones(3)}), "not a checkpoint of this program"),
-        (lambda path: _write(path, {}, **{**GOOD, "version": "9"}), "a newer version"),
-        (lambda path: _write(path, {}, **{**GOOD, "version": "1"}), "another version"),
-        (lambda path: _write(path, {}, **GOOD), "damaged"),
-        (lambda path: _write(path, {}, **GOOD, config="{"), "damaged"),
-        (lambda path: _write(path, {}, **GOOD, config='{"network": "x", "model": {}}'), "damaged"),
-        (
-            lambda path: _write(path, {}, **GOOD, config='{"network": "mlp", "model": {}}'),
-            "damaged",
-        ),
-    ],
-)
-def test_what_is_no_checkpoint(tmp_path, spoil, complaint):
-    path = tmp_path / "x.safetensors"
-    spoil(path)
-    with pytest.raises(CheckpointError, match=complaint):
-        load_checkpoint(path)
-
-
-def test_a_truncated_checkpoint(tmp_path):
-    path = tmp_path / "x.safetensors"
-    save_checkpoint(path, small(), {"network": "mlp", "model": {}})
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_checkpoint(path)
-
-
-CNF = MaximumLikelihood(NORMAL.log_prob, steps=2)
-TRAININGS = {
-    "cfm": (METHODS["cfm"](), {}),
-    "AdamW, one cycle": (METHODS["vp"](), {"weight_decay": 0.1, "schedule": "one-cycle"}),
-    "ot": (METHODS["ot"](), {}),
-    "sb": (METHODS["sb"](), {"schedule": "constant"}),
-    "cnf": (CNF, {"steps": 13}),
-}
-SMALL_CONFIG = {"network": "mlp", "model": {"width": 8, "depth": 1, "frequencies": 0}}
-
-
-@pytest.mark.parametrize("name", TRAININGS)
-@pytest.mark.parametrize("stop", [5, 37])
-def test_resumed_training_ends_with_the_same_bits(tmp_path, name, stop):
-    """As if it had never stopped: through a file, into a network with other weights."""
-    method, how = TRAININGS[name]
-    how = {"steps": 60, "batch_size": 32, "seed": 3} | how
-    stop, path = min(stop, how["steps"] - 2), tmp_path / "run.safetensors"
-
-    def save(history):
-        if history.steps == stop:
-            save_checkpoint(path, model, SMALL_CONFIG, history.state)
-
-    model = small()
-    history = train(model, method, NORMAL, MOONS, on_save=save, save_every=stop, **how)
-    _, _, state, _ = load_training(path)
-    assert state.step == stop and state.seconds > 0
-    resumed = small(seed=1)
-    again = train(resumed, method, NORMAL, MOONS, state=state, **how)
-    assert same(model, resumed)
-    assert again.resumed == stop and again.steps == how["steps"]
-    for tree, other in (
-        (history.state.optimizer, again.state.optimizer),
-        (history.state.weights, again.state.weights),
-    ):
-        tree, other = weights(tree), weights(other)
-        assert all(np.array_equal(leaf, other[name]) for name, leaf in tree.items())
-    assert again.losses[0][0] <= stop and again.losses[-1][0] == how["steps"]
-
-
-def test_a_network_is_the_average_while_training_is_not(tmp_path):
-    path, model = tmp_path / "run.safetensors", small()
-    history = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=50)
-    save_checkpoint(path, model, SMALL_CONFIG, history.state)
-    loaded, _ = load_checkpoint(path)
-    assert same(loaded, model)
-    state = load_training(path)[2]
-    averaged = weights(state.averaged)
-    current = weights(state.weights)
-    assert all(np.array_equal(a, averaged[n]) for n, a in weights(model.parameters()).items())
-    assert not all(np.array_equal(a, averaged[n]) for n, a in current.items())
-
-
-def test_without_a_state_there_is_nothing_to_resume(tmp_path):
-    save_checkpoint(tmp_path / "run.safetensors", small(), SMALL_CONFIG)
-    _, config, state, code = load_training(tmp_path / "run.safetensors")
-    assert state is None and config == SMALL_CONFIG and code == code_version()
-
-
-def _spoiled(path, spoil):
-    arrays, metadata = mx.load(str(path), format="safetensors", return_metadata=True)
-    spoil(arrays, metadata)
-    mx.save_safetensors(str(path), arrays, metadata)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "complaint"),
-    [
-        (lambda a, m: a.pop("model.layers.0.weight"), "layers.0.weight is missing"),
-        (lambda a, m: a.update({"model.extra": mx.ones(3)}), "model.extra|extra"),
-        (lambda a, m: a.update({"model.layers.0.bias": mx.ones(9)}), r"\(9,\), and should be"),
-        (lambda a, m: a.update({"model.layers.0.bias": mx.full((8,), mx.nan)}), "not finite"),
-        (lambda a, m: a.pop("weights.layers.1.bias"), "layers.1.bias is missing"),
-        (lambda a, m: a.pop("optimizer.layers.1.bias.m"), "layers.1.bias.m is missing"),
-        (lambda a, m: a.update({"optimizer.layers.0.bias.v": mx.ones(9)}), "should be"),
-        (lambda a, m: a.pop("optimizer.step"), "step"),
-        (lambda a, m: a.pop("losses.step"), "losses|step"),
-        (lambda a, m: m.update(step="many"), "damaged"),
-        (lambda a, m: m.pop("seconds"), "seconds"),
-        (lambda a, m: m.update(config="[]"), "damaged"),
-        (lambda a, m: m.update(config=json.dumps(SMALL_CONFIG | {"model": "x"})), "damaged"),
-        (lambda a, m: m.update(config=json.dumps(SMALL_CONFIG | {"model": {"w": 1}})), "damaged"),
-    ],
-)
-def test_damage_is_told(tmp_path, spoil, complaint):
-    path, model = tmp_path / "run.safetensors", small()
-    history = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=5)
-    save_checkpoint(path, model, SMALL_CONFIG, history.state)
-    _spoiled(path, spoil)
-    with pytest.raises(CheckpointError, match=complaint) as caught:
-        load_training(path)
-    assert "damaged" in str(caught.value)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_garbage_is_told(tmp_path, seed):
-    """Bytes of a good file overwritten at random: an error of ours, or a file that still reads."""
-    path, model = tmp_path / "run.safetensors", small()
-    save_checkpoint(path, model, SMALL_CONFIG)
-    content, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
-    places = rng.integers(0, min(len(content), 600), size=3)
-    for place in places:
-        content[place] = rng.integers(0, 256)
-    path.write_bytes(content)
-    try:
-        load_checkpoint(path)
-    except CheckpointError as error:
-        assert str(path) in str(error)
-
-
-def test_a_state_is_not_changed_by_later_training():
-    """Nor by resuming from it, twice."""
-    states, how = [], {"steps": 40, "batch_size": 16, "seed": 2}
-    model = small()
-    keep = lambda history: states.append(history.state)  # noqa: E731
-    train(model, METHODS["cfm"](), NORMAL, MOONS, on_save=keep, save_every=15, **how)
-    first = states[0]
-    before = weights([first.weights, first.averaged, first.optimizer])
-    for seed in (5, 6):
-        again = small(seed)
-        train(again, METHODS["cfm"](), NORMAL, MOONS, state=first, **how)
-        assert same(again, model)
-    after = weights([first.weights, first.averaged, first.optimizer])
-    assert all(np.array_equal(leaf, after[name]) for name, leaf in before.items())
-    assert first.step == first.losses[-1][0] == 15
-
-
-def test_what_is_saved_is_loaded(tmp_path):
-    path, model = tmp_path / "run.safetensors", small()
-    state = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=250).state
-    save_checkpoint(path, model, SMALL_CONFIG, state)
-    loaded = load_training(path)[2]
-    assert [step for step, _ in loaded.losses] == [1, 100, 200, 250]
-    np.testing.assert_allclose(loaded.losses, state.losses, rtol=1e-6)
-    assert loaded.seconds == state.seconds
-
-
-def test_the_code_version_is_of_the_code(monkeypatch, tmp_path):
-    before = code_version()
-    for name in checkpoints.SOURCES:
-        source = Path(checkpoints.__file__).with_name(f"{name}.py").read_bytes()
-        (tmp_path / f"{name}.py").write_bytes(source)
-    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
-    assert code_version() == before
+def test_the_code_version_is_of_the_code(tmp_path, monkeypatch):
+    root = store.ROOT
+    for pattern in store.DECISIVE:
+        for path in root.glob(pattern):
+            copy = tmp_path / path.relative_to(root)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    assert store._code_version() == store.CODE
     (tmp_path / "cfm.py").write_bytes(b"# another")
-    assert code_version() != before
+    assert store._code_version() != store.CODE
+
+
+def test_what_is_loaded_is_what_was_kept(folder):
+    run = settle(replace(SMALL, method="poly", power=3.0, solver="euler", ode_steps=7))
+    path = store.learn(run).path
+    loaded = store.load(path)
+    assert loaded.run.config == run.config
+    assert loaded.run.method.name == "poly" and loaded.history.steps == 20
+    other = store.load(path, solver="dopri5", samples=5)
+    assert other.run.config == replace(run.config, solver="dopri5", ode_steps=None, samples=5)
+
+
+def test_a_learned_source_is_loaded(folder):
+    config = Config(method="cnf", source="trainable-normal", steps=3, width=8, depth=1)
+    path = store.learn(settle(replace(config, batch_size=16, train_ode_steps=2))).path
+    first, second = store.load(path), store.load(path)
+    key = mx.random.key(0)
+    assert mx.array_equal(first.run.source.sample(4, key), second.run.source.sample(4, key))
+    normal = mx.random.normal((4, 2), key=key)
+    assert not mx.allclose(first.run.source.sample(4, key), normal, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda kept: kept.pop("lr"), "'lr' is missing"),
+        (lambda kept: kept.update(speed=3), "'speed' is unknown"),
+        (lambda kept: kept.update(width="wide"), "'wide' is not a whole number"),
+        (lambda kept: kept.update(method="vq"), "'vq' is not known"),
+        (lambda kept: kept.update(depth=10**7), "not a whole number from 1 to 64"),
+        (lambda kept: kept.pop("code"), "code"),
+        (lambda kept: kept.update(units={"mean": 1}), "damaged"),
+    ],
+)
+def test_damaged_options_are_told(folder, spoil, complaint):
+    path = store.learn(settle(SMALL)).path
+    arrays, words = mx.load(str(path), return_metadata=True)
+    kept = json.loads(words["config"])
+    spoil(kept)
+    mx.save_safetensors(str(path), arrays, words | {"config": json.dumps(kept)})
+    with pytest.raises(CheckpointError, match=re.escape(complaint)):
+        store.load(path)
+
+
+def test_only_its_own_files_are_removed(folder):
+    """What lies beside a finished run under like names stays."""
+    run = settle(SMALL)
+    whole = store.checkpoint_path(run)
+    others = [f"{whole.stem}_step5_samples.npy", f"{whole.stem}_step5_mine.safetensors"]
+    folder.mkdir()
+    for name in others:
+        (folder / name).write_text("mine")
+    store.learn(run, save_every=5)
+    assert {path.name for path in folder.iterdir()} == {whole.name, *others}
+
+
+def test_the_newest(folder):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        store.newest()
+    first, second = (store.learn(settle(replace(SMALL, seed=seed))).path for seed in (0, 1))
+    assert store.newest() == second
+    store.learn(settle(SMALL))  # found, and so the newest
+    assert store.newest() == first
+
+
+def _interrupted_at(monkeypatch, step: int):
+    """Ctrl-C when training has come so far."""
+    train = store.train
+
+    def pressing(*arguments, on_look, **how):
+        def look(history):
+            if history.steps >= step:
+                os.kill(os.getpid(), signal.SIGINT)
+            on_look(history)
+
+        return train(*arguments, on_look=look, **how)
+
+    monkeypatch.setattr("lab.store.LOOK_EVERY", 10)
+    monkeypatch.setattr("lab.store.train", pressing)
+
+
+@pytest.mark.parametrize("how", ["--resume", "the same command"])
+def test_training_goes_on_to_the_same_weights(program, run, monkeypatch, how):
+    arguments = ["--method", "ot", "--seed", "5"]
+    run(*arguments)
+    (whole,) = Path("runs").iterdir()
+    expected = whole.read_bytes()
+    whole.unlink()
+    with monkeypatch.context() as patched:
+        _interrupted_at(patched, 10)
+        assert "10 steps of 30: stopped by Ctrl-C" in run(*arguments).output
+    (part,) = Path("runs").iterdir()
+    assert part.stem == f"{whole.stem}_step10"
+    if how == "--resume":
+        again = program("--resume", part, "--solver", "rk4", "--samples", "32")
+    else:
+        again = run(*arguments, "--solver", "rk4")
+    assert again.exit_code == 0, again.output
+    assert "30 steps, resumed after 10" in again.output and "with rk4" in again.output
+    assert list(Path("runs").iterdir()) == [whole]
+    ours, theirs = (_arrays(content) for content in (whole.read_bytes(), expected))
+    assert ours == theirs
+    done = program("--resume", whole)
+    assert done.exit_code == 0 and f"found in {whole}: 30 steps" in done.output
+
+
+def _arrays(content: bytes):
+    """Name → bytes of all arrays of a safetensors file, but the history's."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    return {
+        name: content[8 + size + about["data_offsets"][0] : 8 + size + about["data_offsets"][1]]
+        for name, about in header.items()
+        if name != "__metadata__" and not name.startswith("losses")
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lr", "0.1"], ["--lr", "0.1", "0.005"]),
+        (["--method", "vp"], ["--method", "vp", "cfm"]),
+        (["--width", "9"], ["--width", "9", "8"]),
+        (["--steps", "20"], ["--steps", "20", "30"]),
+        (["--steps", "40"], ["--steps", "40", "30", "To train longer", "without --resume"]),
+        (["--retrain"], ["--retrain", "--resume"]),
+    ],
+)
+def test_resumed_training_goes_on_as_it_began(program, checkpoint, arguments, words):
+    path = checkpoint()
+    sentence = the_error(program("--resume", path, *arguments))
+    for word in words:
+        assert word in sentence
+    assert program("--resume", path, "--width", "8", "--lr", "0.005").exit_code == 0
+
+
+def test_training_at_a_constant_rate_can_be_made_longer(program, run, checkpoint):
+    path = checkpoint("--schedule", "constant")
+    longer = program("--resume", path, "--steps", "40")
+    assert longer.exit_code == 0 and "40 steps, resumed after 30" in longer.output
+    ours = _arrays(newest().read_bytes())
+    run("--schedule", "constant", "--steps", "40", "--retrain")
+    assert _arrays(newest().read_bytes()) == ours
+
+
+def test_nothing_to_resume(program):
+    Path("x.safetensors").write_bytes(b"weights")
+    for name in ("x.safetensors", "y.safetensors"):
+        sentence = the_error(program(*QUICK, "--resume", name))
+        assert "--resume" in sentence and "cannot be read" in sentence
+
+
+def test_training_on_other_points_is_not_resumed(program, checkpoint):
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    np.savetxt("a.csv", points, delimiter=",")
+    resume = ["--resume", checkpoint("--target", "a.csv"), "--samples", "16"]
+    assert program(*resume).exit_code == 0
+    np.savetxt("a.csv", points + np.array([0, 1e-9]), delimiter=",")
+    assert "'a.csv' is not what it was" in the_error(program(*resume))
+    Path("a.csv").unlink()
+    assert "'a.csv' is not what it was" in the_error(program(*resume))
+
+
+def test_saving_on_the_way_leaves_one_file(run, monkeypatch):
+    kept = []
+    keep = store._keep
+    monkeypatch.setattr("lab.store._keep", lambda *a: kept.append(keep(*a)) or kept[-1])
+    run("--save-every", "8")
+    assert [path.stem.rpartition("_step")[2] for path in kept[:-1]] == ["8", "16", "24"]
+    assert list(Path("runs").iterdir()) == [kept[-1]]
+    assert options_of(kept[-1])["trained_steps"] == 30

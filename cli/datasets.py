@@ -1,0 +1,31 @@
+"""`python main.py datasets`: a picture of every dataset."""
+
+import click
+import mlx.core as mx
+
+from cli.options import command, out
+from cli.values import FIGURE, require_writable
+from datasets import DATASETS
+
+GALLERY_POINTS = 5_000
+
+
+@command
+@out("media/datasets.png", FIGURE, "Figure to write, .png, .pdf or .svg.")
+def datasets(out):
+    """Draw every dataset, and say what each is.
+
+    \b
+    Example:
+      python main.py datasets --out media/datasets.png
+    """
+    from figures.gallery import plot_gallery
+
+    require_writable(out)
+    key = mx.random.key(0)
+    samples = {name: data.sample_exactly(GALLERY_POINTS, key) for name, data in DATASETS.items()}
+    plot_gallery(out, samples)
+    for name, data in DATASETS.items():
+        density = "" if data.log_prob is None else " (density known)"
+        click.echo(f"{name:13}{data.description}{density}")
+    click.echo(f"figure       {out}")

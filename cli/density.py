@@ -1,0 +1,78 @@
+"""`python main.py density`: the density that a flow has learned, and its likelihood."""
+
+from pathlib import Path
+
+import click
+
+from cli.options import (
+    checkpoint,
+    command,
+    config_option,
+    device,
+    option,
+    out,
+    usage_errors,
+    warn_of_other_points,
+)
+from cli.values import FIGURE, require_writable
+from lab import evaluation, store
+from lab.config import FIRST, ConfigError
+from lab.evaluation import W2_POINTS, Likelihood
+from lab.run import Run
+from lab.values import Whole
+from metrics import quoted
+
+
+@command
+@checkpoint
+@config_option("divergence", section=FIRST)
+@config_option("probes", section=FIRST)
+@option(
+    FIRST,
+    "--samples",
+    kind=Whole(2, 100_000),
+    default=W2_POINTS,
+    help="Number of fresh samples of the target that the likelihood is of.",
+)
+@out(None, FIGURE, "Figure to write, .png, .pdf or .svg.  [default: media/density_CHECKPOINT.png]")
+@device
+def density(checkpoint, out, samples, **how):
+    """Draw the density that a flow has learned, beside the true one.
+
+    \b
+    Example:
+      python main.py density --last
+    """
+    from figures.kinds.density import densities, plot_density
+
+    with usage_errors():
+        learned = store.load(checkpoint)
+        run, drawable = learned.run, learned.run.target.dim <= 2
+        if out and not drawable:
+            raise ConfigError(
+                "out",
+                f"'{out}' cannot be drawn: the flow has {run.target.dim} dimensions, and "
+                "densities of one and two are.",
+            )
+        out = out or Path("media", f"density_{checkpoint.stem}.png")
+        require_writable(out)
+        warn_of_other_points(run)
+        likelihood = evaluation.likelihood_of_target(run, learned.field, samples, **how)
+        drawn = densities(run, learned.field) if drawable else None
+    _report(likelihood, run, samples)
+    if drawable:
+        plot_density(out, *drawn, title=run.flow, labels=run.target.columns)
+    click.echo(f"figure      {out if drawable else f'none: {run.target.dim} dimensions'}")
+
+
+def _report(likelihood: Likelihood, run: Run, count: int):
+    name = run.target.name
+    nll = quoted(likelihood.nll, likelihood.nll_error, 5)
+    click.echo(f"NLL         {nll} nats, of {count:,} fresh samples of {name}")
+    if likelihood.entropy is not None:
+        gap = quoted(likelihood.gap, likelihood.gap_error)
+        click.echo(
+            f"entropy     {likelihood.entropy:.4f} nats, that of {name} itself: the least NLL "
+            f"there is\n"
+            f"KL          {gap} nats, their difference: the Kullback–Leibler divergence"
+        )

@@ -1,0 +1,1 @@
+"""What is read from disk and kept on it: a user's tables of numbers, and checkpoints."""

@@ -1,0 +1,9 @@
+"""Experiments: what a run is, where it is kept, how good it is, how runs compare.
+
+values.py      the kinds of values that an option can have
+config.py      everything that describes a run, as one record of options
+run.py         what such a record stands for: a method, a source, a target
+store.py       runs learned, kept in the folder runs/, and found there again
+evaluation.py  what a run's flow does with fresh samples, and how good that is
+comparison.py  methods against solvers
+"""

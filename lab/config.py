@@ -1,0 +1,166 @@
+"""Everything that describes a run, as one frozen record.
+
+A `Config` is made where a run begins: from the command line, from the file that an earlier run was
+kept in, or in Python. From then on it is read and never changed. Every field but `units` is an
+option of the command line: its kind of value and its default are written here, and what its
+docstring says of it is what the help page says. A default of None depends on other choices;
+`run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cfm import METHODS
+from couplings import COUPLINGS
+from datasets import DATASETS, Units
+from files.tables import SUFFIXES
+from lab.values import Names, Number, OneOf, Whole
+from likelihood import DIVERGENCES
+from models import ACTIVATIONS, NETWORKS, TRAINABLE
+from odeint import GRADIENTS
+from solver import SOLVERS
+from training import LR_SCHEDULES
+
+CNF = "cnf"  # the method that is trained by maximum likelihood
+EXACT = "exact"  # in place of a network: the exact field, which needs no training
+FIXED_STEPS = 100  # of a solver that cannot choose its steps
+TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
+STEPS, CNF_STEPS = 10_000, 1_000  # of training; one of cnf takes a hundred times as long
+LR, CNF_LR = 5e-3, 2e-3  # cnf tends to fail at more
+EXACT_POINTS = 64  # of the target, that the exact field is made of
+MOST_EXACT_POINTS = 100_000
+
+FIRST, FLOW, NETWORK, TRAINING = "What most people need", "Flow", "Network", "Training"
+LIKELIHOOD, SOLVING = "Maximum likelihood", "Solving"
+
+
+def option(section: str, kind, default=None) -> Any:
+    """A field of `Config` that is an option, of a section of the help page."""
+    return field(default=default, metadata={"section": section, "kind": kind})
+
+
+class ConfigError(ValueError):
+    """Options that make no sense, or not together; `option` is the one to change."""
+
+    def __init__(self, option: str, message: str):
+        super().__init__(message)
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of a run.
+
+    Attributes:
+        method: Flow-matching method. 'cnf' trains by maximum likelihood instead.
+        source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
+            method, the dimension or a file of points asks for it]
+        target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
+        steps: Number of training steps.  [default: 10,000, or 1,000 for cnf]
+        solver: ODE solver that follows the flow.
+        columns: Columns of the target's file to use, by name or by number from 1, for example
+            'x,y'.  [default: all]
+        sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
+        coupling: How source and target samples are paired.  [default: the method's own]
+        regularization: Regularization ε of the entropic coupling, a squared distance.  [default:
+            2σ² for sb, otherwise 0.5]
+        power: Exponent n of the path tⁿ of method poly.  [default: 2]
+        network: Network to train; or 'exact', which trains nothing and follows the exact field
+            that a perfect network would learn from a few points.
+        points: How many points of the target the exact field is made of.  [default: 64, or all
+            of a file]
+        width: Units in each hidden layer.
+        depth: Number of hidden layers.
+        activation: Activation function between the layers.  [default: isru, or tanh for
+            concatsquash]
+        batch_size: Pairs of samples in each training step.
+        lr: Largest learning rate of the training.  [default: 0.005, or 0.002 for cnf]
+        schedule: How the learning rate changes over the training steps.
+        weight_decay: Weight decay; above 0 the optimizer is AdamW, not Adam.
+        seed: Number that decides every random draw of the run.
+        train_solver: ODE solver that cnf is trained through.
+        train_ode_steps: Number of equal steps that solver takes.  [default: as its error estimate
+            allows, or 8 where it has none]
+        gradient: How training differentiates the solve.
+        divergence: How the divergence of the velocity is computed: exactly, or by Hutchinson's
+            estimate.
+        probes: Number of random directions in Hutchinson's estimate.
+        ode_steps: Number of equal steps the solver takes.  [default: as its error estimate
+            allows, or 100 where it has none]
+        rtol: Relative tolerance of each step of an adaptive solver.
+        atol: Absolute tolerance of each step of an adaptive solver.
+        samples: Number of points to generate.
+        units: in which training saw a user's points; no option.
+
+    Raises:
+        ConfigError: for a value that its option does not allow.
+    """
+
+    method: str = option(FIRST, OneOf([*METHODS, CNF]), "cfm")
+    source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
+    target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
+    steps: int | None = option(FIRST, Whole(1, 10_000_000))
+    solver: str = option(FIRST, OneOf(SOLVERS), "dopri5")
+    columns: tuple[str, ...] | None = option(FLOW, Names())
+    sigma: float | None = option(FLOW, Number(0, 10))
+    coupling: str | None = option(FLOW, OneOf(COUPLINGS))
+    regularization: float | None = option(FLOW, Number(0, 1e6))
+    power: float | None = option(FLOW, Number(1, 100))
+    network: str = option(NETWORK, OneOf([*NETWORKS, EXACT]), "mlp")
+    points: int | None = option(NETWORK, Whole(1, MOST_EXACT_POINTS))
+    width: int = option(NETWORK, Whole(1, 4096), 64)
+    depth: int = option(NETWORK, Whole(1, 64), 3)
+    activation: str | None = option(NETWORK, OneOf(ACTIVATIONS))
+    batch_size: int = option(TRAINING, Whole(1, 100_000), 256)
+    lr: float | None = option(TRAINING, Number(0, 1, above=True))
+    schedule: str = option(TRAINING, OneOf(LR_SCHEDULES), "cosine")
+    weight_decay: float = option(TRAINING, Number(0, 10), 0.0)
+    seed: int = option(TRAINING, Whole(0, 2**31 - 1), 0)
+    train_solver: str = option(LIKELIHOOD, OneOf(SOLVERS), "rk4")
+    train_ode_steps: int | None = option(LIKELIHOOD, Whole(1, 10_000))
+    gradient: str = option(LIKELIHOOD, OneOf(GRADIENTS), "direct")
+    divergence: str = option(LIKELIHOOD, OneOf(DIVERGENCES), "exact")
+    probes: int = option(LIKELIHOOD, Whole(1, 1000), 1)
+    ode_steps: int | None = option(SOLVING, Whole(1, 1_000_000))
+    rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
+    atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
+    samples: int = option(SOLVING, Whole(2, 100_000), 2048)
+    units: Units | None = None
+
+    def __post_init__(self):
+        for name, each in OPTIONS.items():
+            value = getattr(self, name)
+            if value is None and each.default is None:
+                continue
+            try:
+                object.__setattr__(self, name, each.metadata["kind"].read(value))
+            except ValueError as error:
+                raise ConfigError(name, f"{error}.") from None
+
+    def to_json(self) -> dict:
+        """All fields, as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, kept: dict) -> "Config":
+        """The Config that `to_json` was asked for.
+
+        Raises:
+            ValueError: if a field is missing, is unknown, or holds what it does not allow.
+        """
+        names = {each.name for each in fields(cls)}
+        for name in names ^ set(kept):
+            raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
+        units = kept["units"]
+        return cls(**{**kept, "units": units and Units.from_json(units)})
+
+    def of_training(self) -> "Config":
+        """This Config without what training ignores: how the flow is solved afterwards."""
+        return replace(self, **{name: OPTIONS[name].default for name in SOLVING_OPTIONS})
+
+
+OPTIONS = {each.name: each for each in fields(Config) if each.metadata}
+SAID = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", Config.__doc__ or "", re.MULTILINE)
+HELP = {name: " ".join(words.split()).replace(" [default", "  [default") for name, words in SAID}
+SOLVING_OPTIONS = ("solver", "ode_steps", "rtol", "atol", "samples")  # that training ignores

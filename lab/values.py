@@ -1,0 +1,91 @@
+"""The kinds of values that an option can have, and the sentence that answers any other.
+
+`read` takes what a user typed, or what a file holds, and returns the value that it means; it
+raises a ValueError whose message is a whole sentence but for its full stop.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+ECHOED = 60  # letters of a value that are repeated to whoever gave it
+
+
+def shortened(value) -> str:
+    """A value as it is repeated in a sentence, cut where it is long."""
+    text = str(value)
+    return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a registry's names; or, where suffixes are given, a file that ends in one of them."""
+
+    names: Iterable[str]
+    suffixes: tuple[str, ...] = ()
+
+    def read(self, value) -> str:
+        if isinstance(value, str) and value in self.names:
+            return value
+        if isinstance(value, str) and Path(value).suffix.lower() in self.suffixes:
+            return value
+        near = get_close_matches(str(value)[:ECHOED], self.names, n=1, cutoff=0.5)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        files = f", or a file ending in one of {', '.join(self.suffixes)}" if self.suffixes else ""
+        raise ValueError(
+            f"'{shortened(value)}' is not known. {hint}There are {', '.join(self.names)}{files}"
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number between two others, both allowed."""
+
+    low: int
+    high: int
+
+    def read(self, value) -> int:
+        try:
+            number = int(value) if isinstance(value, str) else value
+        except ValueError:
+            number = None
+        if type(number) is not int or not self.low <= number <= self.high:
+            raise ValueError(
+                f"'{shortened(value)}' is not a whole number from {self.low:,} to {self.high:,}"
+            )
+        return number
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number between two others, both allowed, or all above the lower one."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def read(self, value) -> float:
+        try:
+            number = float(value) if type(value) in (str, int, float) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not self.low <= number <= self.high or (self.above and number == self.low):
+            least = f"above {self.low:g} and up to" if self.above else f"from {self.low:g} to"
+            raise ValueError(f"'{shortened(value)}' is not a number {least} {self.high:g}")
+        return number
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names separated by commas."""
+
+    def read(self, value) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"'{shortened(value)}' is not a list of names")
+        names = tuple(name.strip() for name in names)
+        if not all(names):
+            raise ValueError(f"'{shortened(value)}' has an empty name between its commas")
+        return names

@@ -1,0 +1,136 @@
+"""The options of a run: read strictly, kept as JSON, settled into what they stand for."""
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from cfm import METHODS
+from lab.config import HELP, OPTIONS, Config, ConfigError
+from lab.run import settle, without_effect
+from lab.values import Names, Number, OneOf, Whole
+from models import NETWORKS
+
+
+def test_every_field_is_an_option_with_a_whole_sentence():
+    for name in OPTIONS:
+        sentence = HELP[name].partition("  [")[0]
+        assert sentence.endswith("."), name
+        assert sentence[0].isupper() and len(sentence.split()) >= 4, name
+    assert {each.name for each in fields(Config)} == {*OPTIONS, "units"}
+    assert set(HELP) >= {*OPTIONS, "units"}
+
+
+def test_the_help_page_tells_the_defaults_that_are():
+    """Those that depend on other choices stand there in words."""
+    flow, likelihood = settle(Config()).config, settle(Config(method="cnf")).config
+    for name in ("steps", "lr"):
+        shown = [f"{getattr(config, name):,}" for config in (flow, likelihood)]
+        assert HELP[name].endswith(f"[default: {shown[0]}, or {shown[1]} for cnf]")
+    fixed = settle(Config(method="cnf", solver="euler", train_solver="heun")).config
+    for name in ("ode_steps", "train_ode_steps"):
+        assert HELP[name].endswith(f"or {getattr(fixed, name)} where it has none]")
+    assert f"[default: {settle(Config(network='exact')).config.points}," in HELP["points"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (Whole(1, 10), {"3": 3, 10: 10, " 7 ": 7}, ["0", 11, "2.5", 2.0, True, "x", None, [1]]),
+        (Number(0, 1), {"0.5": 0.5, 0: 0.0, 1.0: 1.0}, ["nan", "inf", -0.1, True, "x", None, {}]),
+        (Number(0, 1, above=True), {"1e-9": 1e-9}, [0, "0", "1.1"]),
+        (OneOf(["a", "b"], (".csv",)), {"a": "a", "my/B.CSV": "my/B.CSV"}, ["c", 1, None, "x.npy"]),
+        (Names(), {"x, y": ("x", "y"), ("a",): ("a",)}, ["", "x,,y", [1], 5]),
+    ],
+)
+def test_kinds_of_values(kind, good, bad):
+    for value, meaning in good.items():
+        found = kind.read(value)
+        assert found == meaning and type(found) is type(meaning)
+    for value in bad:
+        with pytest.raises(ValueError, match=r"^'"):
+            kind.read(value)
+    with pytest.raises(ValueError) as caught:
+        kind.read("9" * 5000 + ",")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_config_is_its_json(tmp_path):
+    table = np.random.default_rng(0).normal([3, 40], size=(30, 2))
+    np.savetxt(tmp_path / "own.csv", table, delimiter=",")
+    for config in (
+        Config(),
+        Config(method="poly", power=3, sigma=0.5, coupling="ot", activation="silu", lr=0.1),
+        Config(target=str(tmp_path / "own.csv"), columns=("2", "1")),
+    ):
+        for each in (config, settle(config).config):
+            assert Config.from_json(json.loads(json.dumps(each.to_json()))) == each
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"width": None}, "'None' is not a whole number"),
+        ({"width": 2.5}, "'2.5' is not a whole number"),
+        ({"width": True}, "not a whole number"),
+        ({"lr": float("nan")}, "not a number"),
+        ({"method": ["cfm"]}, "not known"),
+        ({"colour": "red"}, "'colour' is unknown"),
+        ({"units": [1, 2]}, "units"),
+        ({"units": {"mean": [1, 2]}}, "units"),
+    ],
+)
+def test_json_is_read_strictly(changes, complaint):
+    with pytest.raises((ValueError, TypeError), match=complaint):
+        Config.from_json(Config().to_json() | changes)
+    for name in ("seed", "units"):
+        kept = Config().to_json()
+        del kept[name]
+        with pytest.raises(ValueError, match=f"'{name}' is missing"):
+            Config.from_json(kept)
+
+
+def test_a_wrong_value_names_its_option():
+    with pytest.raises(ConfigError) as caught:
+        Config(batch_size=0)
+    assert caught.value.option == "batch_size"
+
+
+@pytest.mark.parametrize("method", [*METHODS, "cnf"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_settling_twice_is_settling_once(method, network):
+    for options in ({}, {"solver": "euler"}, {"target": "gaussian4d"}, {"train_solver": "dopri5"}):
+        config = settle(Config(method=method, network=network, **options)).config
+        assert settle(config).config == config
+        assert None not in (config.source, config.steps, config.lr)
+        assert (config.sigma is None) == (method == "cnf")
+
+
+def test_the_usual_pair_depends_on_the_method():
+    assert settle(Config()).is_usual and settle(Config(source="8gaussians")).is_usual
+    assert settle(Config(method="fm", source="normal")).is_usual
+    assert not settle(Config(source="normal")).is_usual
+    assert not settle(Config(target="annulus")).is_usual
+
+
+def test_what_has_no_effect_changes_nothing():
+    """Settled with and without such an option, the method, source and solve are the same."""
+    for config in (Config(), Config(solver="euler"), Config(method="sb"), Config(method="cnf")):
+        run = settle(config)
+        for name in without_effect(run):
+            if name in ("save_every", "retrain"):
+                continue
+            other = {"rtol": 1e-2, "atol": 1e-2, "probes": 3, "regularization": 0.7}
+            other |= {"train_solver": "heun", "train_ode_steps": 3, "gradient": "adjoint"}
+            other |= {"divergence": "hutchinson"}
+            changed = settle(replace(config, **{name: other[name]}))
+            if run.method.name == "cnf":
+                assert replace(changed.method, probes=run.method.probes) == run.method
+            else:
+                assert changed.method.coupling.name == run.method.coupling.name
+                assert changed.method.sigma == run.method.sigma
+            if name in ("rtol", "atol"):
+                assert changed.solving["steps"] == run.solving["steps"] == 100
+            else:
+                assert changed.solving == run.solving
