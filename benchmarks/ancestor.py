@@ -127,7 +127,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         loop, activation, library = sys.argv[1:]
         if library == "openblas":
-            import machine.blas
+            from machine import blas
 
             assert blas.LIBRARY or sys.platform != "linux", "no OpenBLAS to measure with"
         print({"plain": plain_loop, "ours": our_loop}[loop](activation))

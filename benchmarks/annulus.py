@@ -13,14 +13,11 @@ into media/annulus_radius.png: the histograms.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
 import machine.blas  # noqa: F401  before MLX
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import mlx.core as mx
 import numpy as np
 from scipy.stats import kstest
@@ -29,7 +26,7 @@ from cfm import METHODS
 from datasets import DATASETS
 from models import MLP
 from odeint import odeint
-from figures.style import GENERATED, PATHS, SOURCE, STYLE, save
+from figures.style import GENERATED, INK, SOURCE, TARGET, drawing, set_title
 from training import train
 
 COUNT, SEEDS = 100_000, range(3)
@@ -83,26 +80,25 @@ def main():
     draw(drawn)
 
 
-def draw(radii: dict[str, np.ndarray]):
+def draw(radii: dict[str, np.ndarray], out=ROOT / "media" / "annulus_radius.png"):
     """The histograms of the first seed's radii, over the true density."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-        axes.fill_between([2, 3], 1, color="#BDBDBD", lw=0, label="true")
+    with drawing(out, 5.2, 3.6) as figure:
+        axes = figure.subplots()
+        axes.fill_between([2, 3], 1, fc=TARGET, ec=INK, lw=0.6, label="true")
         edges = np.linspace(1.6, 3.4, 91)
         looks = {
-            "plain, 50 Euler steps": (PATHS, "-"),
+            "plain, 50 Euler steps": (INK, ":"),
             "ours, 50 Euler steps": (SOURCE, "--"),
             "ours, `ot`, dopri5": (GENERATED, "-"),
         }
         for name, (colour, style) in looks.items():
             heights, _ = np.histogram(radii[name], edges)
-            heights = heights / (COUNT * np.diff(edges))
+            heights = heights / (len(radii[name]) * np.diff(edges))
             middles = (edges[1:] + edges[:-1]) / 2
             axes.plot(middles, heights, style, color=colour, lw=1.2, label=name.replace("`", ""))
-        axes.set(xlim=(1.6, 3.4), ylim=(0, 1.6), xlabel="radius", ylabel="density")
-        axes.set_title("Radii of points generated for the annulus")
-        axes.legend(loc="upper center", ncols=2)
-        save(figure, Path(__file__).parents[1] / "media" / "annulus_radius.png")
+        axes.set(xlim=(1.6, 3.4), ylim=(0, None), xlabel="radius", ylabel="density")
+        figure.legend(loc="outside lower center", ncols=2)
+        set_title(figure, "Radii of points generated for the annulus, first seed")
 
 
 if __name__ == "__main__":

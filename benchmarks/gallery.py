@@ -1,8 +1,9 @@
-"""Make every picture, film and page of the README again, by the command that is printed there.
+"""Make every picture, film and page of the manual again, by the command that is printed there.
 
     python benchmarks/gallery.py [NAME …]
 
-With names, only those whose file names contain one of them.
+With names, only those whose file names contain one of them. They are made in the order in which
+they stand, so that `--last` means what a reader would take it for.
 """
 
 import re
@@ -12,31 +13,31 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-UNDER_A_PICTURE = re.compile(r"!\[[^\]]*\]\((media/[^)]+)\)\n`python ([^`]+)`")
+UNDER_A_PICTURE = re.compile(r"!\[[^\]]*\]\((?:\.\./)?(media/[^)]+)\)\n`python ([^`]+)`")
 IN_A_LIST = re.compile(r"^- `python ([^`]+ --out (media/\S+))`$", re.MULTILINE)
 
 
-def made() -> list[tuple[str, str]]:
-    """(file, command without "python") of all there is in the README."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    others = [(file, command) for command, file in IN_A_LIST.findall(readme)]
-    return UNDER_A_PICTURE.findall(readme) + others
+def made() -> dict[str, str]:
+    """File → command, without "python", of all there is in the manual."""
+    found = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        pairs = UNDER_A_PICTURE.findall(text)
+        pairs += [(file, command) for command, file in IN_A_LIST.findall(text)]
+        for file, command in pairs:
+            if found.setdefault(file, command) != command:
+                raise ValueError(f"{file} is made by two different commands")
+    return found
 
 
 def main(names: list[str]):
-    if names and not any(name in file for name in names for file, _ in made()):
-        sys.exit(f"no picture is called {' or '.join(names)}; there are\n{__doc__}")
-    for file, command in made():
-        if names and not any(name in file for name in names):
-            continue
+    chosen = {f: c for f, c in made().items() if not names or any(name in f for name in names)}
+    if not chosen:
+        sys.exit(f"no picture is called {' or '.join(names)}; there are {', '.join(made())}")
+    for file, command in chosen.items():
         print(f"python {command}", flush=True)
-        arguments = [_newest(word) if "*" in word else word for word in shlex.split(command)]
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, check=True)
         print(f"{file}: {(ROOT / file).stat().st_size / 1000:.0f} kB", flush=True)
-
-
-def _newest(pattern: str) -> str:
-    return str(max(ROOT.glob(pattern), key=lambda path: path.stat().st_mtime))
 
 
 if __name__ == "__main__":

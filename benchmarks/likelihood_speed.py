@@ -18,21 +18,29 @@ another program wants a core, torch takes several times as long, and ours up to 
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from peers import (
+    WAVES,
+    arrays_of,
+    in_turns,
+    options,
+    our_network,
+    timed,
+    torch_isru,
+    torch_layers,
+    torch_velocity,
+    trained_network,
+)
 
 SIDES = ("ours", "flow_matching", "torchdiffeq")
-POINTS, TOLERANCE, EXACT, REPEATS = 10_000, 1e-5, 1e-7, 5
+POINTS, TOLERANCE, EXACT = 10_000, 1e-5, 1e-7
 BATCH, RK4_STEPS, RATE = 256, 8, 5e-3
 WARM, TIMED = 3, 20  # training steps of the peer
 OUR_WARM, OUR_TIMED = 15, 60
-WAVES = 3
-LAYERS = 4
 
 
 def ours(data):
@@ -45,7 +53,7 @@ def ours(data):
     from training import train
 
     source, calls = DATASETS["normal"], [0]
-    trained, x1 = our_network(data, "trained"), mx.array(data["x1"])
+    trained, x1 = our_network(data, "trained_"), mx.array(data["x1"])
 
     class Counting(type(trained)):
         def with_jvp(self, t, x, directions):
@@ -61,7 +69,7 @@ def ours(data):
         return calls[0], found
 
     def cnf():
-        model = our_network(data, "fresh", activation="tanh")
+        model = our_network(data, "fresh_", activation="tanh")
         method = MaximumLikelihood(source.log_prob, solver="rk4", steps=RK4_STEPS)
         loss = method.pair_loss(model, None, mx.array(data["batches"][0])).item()
         for steps in (OUR_WARM, OUR_TIMED):
@@ -77,11 +85,11 @@ def flow_matching(data):
     import torch
     from flow_matching.solver import ODESolver
 
-    layers, x1, calls = torch_layers(data, "trained"), torch.tensor(data["x1"]), [0]
+    layers, x1, calls = torch_layers(data, "trained_"), torch.tensor(data["x1"]), [0]
 
     def velocity(x, t):
         calls[0] += 1
-        return torch_velocity(layers, lambda h: h * torch.rsqrt(1 + h * h), t, x)
+        return torch_velocity(layers, torch_isru, t, x)
 
     def density():
         calls[0] = 0
@@ -104,7 +112,7 @@ def torchdiffeq(data):
     import torch
     from torchdiffeq import odeint
 
-    layers = torch_layers(data, "fresh")
+    layers = torch_layers(data, "fresh_")
     weights = [array.requires_grad_() for layer in layers for array in layer]
     optimizer = torch.optim.Adam(weights, lr=RATE)
     times = torch.tensor([1.0, 0.0])
@@ -138,34 +146,6 @@ def torchdiffeq(data):
     return {"cnf": cnf}
 
 
-def our_network(data, which: str, **how):
-    import mlx.core as mx
-
-    from models import MLP
-
-    model = MLP(frequencies=WAVES, **how)
-    for i, layer in enumerate(model.layers):
-        layer.weight, layer.bias = (mx.array(data[f"{which}_{kind}{i}"]) for kind in "wb")
-    return model
-
-
-def torch_layers(data, which: str):
-    import torch
-
-    return [[torch.tensor(data[f"{which}_{kind}{i}"]) for kind in "wb"] for i in range(LAYERS)]
-
-
-def torch_velocity(layers, activation, t, x):
-    import torch
-
-    k = torch.pi * torch.arange(1, WAVES + 1)
-    waves = torch.cat([t[None], torch.cos(k * t), torch.sin(k * t)]).expand(len(x), -1)
-    h = torch.cat([x, waves], dim=1)
-    for w, b in layers[:-1]:
-        h = activation(torch.addmm(b, h, w.T))
-    return torch.addmm(layers[-1][1], h, layers[-1][0].T)
-
-
 def torch_normal(x):
     import torch
 
@@ -176,63 +156,46 @@ def work(side: str, folder: str):
     """Time the tasks that a side has; print them as JSON and save its densities."""
     import numpy as np
 
-    folder, report = Path(folder), {}
-    tasks = globals()[side](dict(np.load(folder / "data.npz")))
+    tasks, report = globals()[side](dict(np.load(Path(folder, "data.npz")))), {}
     if "density" in tasks:
-        tasks["density"]()
-        seconds = []
-        for _ in range(REPEATS):
-            began = time.perf_counter()
-            calls, found = tasks["density"]()
-            seconds.append(time.perf_counter() - began)
-        report["density"] = {"seconds": float(np.median(seconds)), "calls": calls}
-        np.save(folder / f"{side}.npy", np.array(found))
+        seconds, (calls, found) = timed(tasks["density"])
+        report["density"] = {"seconds": seconds, "calls": calls}
+        np.save(Path(folder, f"{side}.npy"), np.array(found))
     if "cnf" in tasks:
         report["cnf"] = dict(zip(("seconds", "loss"), tasks["cnf"](), strict=True))
     print(json.dumps(report))
 
 
-def prepare(folder: Path):
+def prepare(folder: str):
     """Train the network, draw the points and find their densities, once for all sides."""
     import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np
 
-    from cfm import METHODS
     from datasets import DATASETS
     from likelihood import log_prob
     from models import MLP
-    from training import train
 
-    mx.random.seed(0)
-    source, target = DATASETS["normal"], DATASETS["moons"]
-    trained, fresh = MLP(frequencies=WAVES), MLP(frequencies=WAVES, activation="tanh")
-    train(trained, METHODS["cfm"](), source, target, steps=3000)
+    trained, target = trained_network("normal"), DATASETS["moons"]
     data = {"x1": np.array(target.sample(POINTS, mx.random.key(1)))}
     batches = target.sample((WARM + TIMED) * BATCH, mx.random.key(2))
     data["batches"] = np.array(batches).reshape(-1, BATCH, 2)
-    for which, model in (("trained", trained), ("fresh", fresh)):
-        for i, layer in enumerate(model.layers):
-            data |= {f"{which}_w{i}": np.array(layer.weight), f"{which}_b{i}": np.array(layer.bias)}
-    np.savez(folder / "data.npz", **data)
+    fresh = MLP(frequencies=WAVES, activation="tanh")
+    arrays = arrays_of(trained, "trained_") | arrays_of(fresh, "fresh_")
+    np.savez(Path(folder, "data.npz"), **data, **arrays)
 
     how = {"solver": "dopri8", "rtol": EXACT, "atol": EXACT}
-    exact = log_prob(trained, mx.array(data["x1"]), source.log_prob, **how)
-    np.save(folder / "exact.npy", np.array(exact))
+    exact = log_prob(trained, mx.array(data["x1"]), DATASETS["normal"].log_prob, **how)
+    np.save(Path(folder, "exact.npy"), np.array(exact))
 
 
 def main(peers: str, rounds: int):
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        reports = {side: [] for side in SIDES}
-        for _ in range(rounds):
-            for side in SIDES:
-                command = [sys.executable if side == "ours" else peers, __file__, side, folder]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                reports[side].append(json.loads(done.stdout.splitlines()[-1]))
+        prepare(folder)
+        reports = in_turns(__file__, {side: (side, folder) for side in SIDES}, peers, rounds)
         found = {name: np.load(Path(folder, f"{name}.npy")) for name in (*SIDES[:2], "exact")}
 
     def median(side, task):
@@ -264,5 +227,4 @@ if __name__ == "__main__":
     if sys.argv[1] in SIDES:
         work(*sys.argv[1:])
     else:
-        options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
-        main(options["--peers"], int(options.get("--rounds", 5)))
+        main(*options())

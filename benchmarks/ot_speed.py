@@ -12,20 +12,18 @@ that one. Every measurement is a process of its own; the sides take turns, media
 """
 
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from peers import in_turns, options
 
 BATCH, WARM_UP, STEPS = 256, 50, 600
 SIDES = {
-    "TorchCFM, exact OT": "torchcfm",
-    "ours, exact OT, SELU": "ours ot selu",
-    "ours, exact OT": "ours ot isru",
-    "ours, entropic": "ours sb isru",
-    "ours, independent": "ours cfm isru",
+    "TorchCFM, exact OT": ("torchcfm",),
+    "ours, exact OT, SELU": ("ours", "ot", "selu"),
+    "ours, exact OT": ("ours", "ot", "isru"),
+    "ours, entropic": ("ours", "sb", "isru"),
+    "ours, independent": ("ours", "cfm", "isru"),
 }
 
 
@@ -73,26 +71,16 @@ def ours(method: str, activation: str) -> float:
 
 
 def main(peers: str, rounds: int):
-    rates = {side: [] for side in SIDES}
-    for _ in range(rounds):
-        for side, arguments in SIDES.items():
-            python = peers if arguments == "torchcfm" else sys.executable
-            command = [python, __file__, *arguments.split()]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            rates[side].append(float(done.stdout.split()[-1]))
+    rates = in_turns(__file__, SIDES, peers, rounds)
     base = statistics.median(rates["TorchCFM, exact OT"])
     print("| | steps/s | over TorchCFM |\n|---|---|---|")
     for side, found in rates.items():
-        print(
-            f"| {side} | {statistics.median(found):.0f} | {statistics.median(found) / base:.1f} × |"
-        )
+        rate = statistics.median(found)
+        print(f"| {side} | {rate:.0f} | {rate / base:.1f} × |")
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "torchcfm":
-        print(torchcfm())
-    elif sys.argv[1] == "ours":
-        print(ours(*sys.argv[2:]))
+    if sys.argv[1] in ("torchcfm", "ours"):
+        print(globals()[sys.argv[1]](*sys.argv[2:]))
     else:
-        options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
-        main(options["--peers"], int(options.get("--rounds", 5)))
+        main(*options())

@@ -12,17 +12,25 @@ take turns, and medians are printed, diffrax's without its compilation.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from peers import (
+    WAVES,
+    arrays_of,
+    in_turns,
+    options,
+    our_network,
+    timed,
+    torch_isru,
+    torch_layers,
+    torch_velocity,
+    trained_network,
+)
 
 SIDES = ("ours", "torchdiffeq", "diffrax")
-POINTS, TOLERANCE, REPEATS = 10_000, 1e-5, 5
-WAVES = 3
+POINTS, TOLERANCE = 10_000, 1e-5
 
 
 def ours(weights, x0):
@@ -30,12 +38,9 @@ def ours(weights, x0):
 
     import mlx.core as mx
 
-    from models import MLP
     from odeint import odeint
 
-    model, x0 = MLP(), mx.array(x0)
-    for i, layer in enumerate(model.layers):
-        layer.weight, layer.bias = mx.array(weights[f"w{i}"]), mx.array(weights[f"b{i}"])
+    model, x0 = our_network(weights), mx.array(x0)
     how = {"rtol": TOLERANCE, "atol": TOLERANCE, "dense": False}
 
     def network():
@@ -54,18 +59,11 @@ def torchdiffeq(weights, x0):
     import torch
     from torchdiffeq import odeint
 
-    layers = [(torch.tensor(weights[f"w{i}"]), torch.tensor(weights[f"b{i}"])) for i in range(4)]
-    x0, k = torch.tensor(x0), torch.pi * torch.arange(1, WAVES + 1)
-    calls = [0]
+    layers, x0, calls = torch_layers(weights), torch.tensor(x0), [0]
 
     def velocity(t, x):
         calls[0] += 1
-        time = torch.cat([t[None], torch.cos(k * t), torch.sin(k * t)]).expand(len(x), -1)
-        h = torch.cat([x, time], dim=1)
-        for w, b in layers[:-1]:
-            h = torch.addmm(b, h, w.T)
-            h = h * torch.rsqrt(1 + h * h)
-        return torch.addmm(layers[-1][1], h, layers[-1][0].T)
+        return torch_velocity(layers, torch_isru, t, x)
 
     def decay(t, x):
         calls[0] += 1
@@ -126,53 +124,34 @@ def work(side: str, folder: str):
     """Time both tasks of one side; print them as JSON and save the network's result."""
     import numpy as np
 
-    folder = Path(folder)
-    data = dict(np.load(folder / "data.npz"))
-    x0 = data.pop("x0")
-    report = {}
-    for name, run in zip(("network", "trivial"), globals()[side](data, x0), strict=True):
-        run()
-        seconds = []
-        for _ in range(REPEATS):
-            began = time.perf_counter()
-            nfe, x = run()
-            seconds.append(time.perf_counter() - began)
-        report[name] = {"seconds": float(np.median(seconds)), "nfe": nfe}
-        np.save(folder / f"{side}_{name}.npy", np.array(x))
+    data, report = dict(np.load(Path(folder, "data.npz"))), {}
+    for name, run in zip(("network", "trivial"), globals()[side](data, data["x0"]), strict=True):
+        seconds, (nfe, x) = timed(run)
+        report[name] = {"seconds": seconds, "nfe": nfe}
+        np.save(Path(folder, f"{side}_{name}.npy"), np.array(x))
     print(json.dumps(report))
 
 
-def prepare(folder: Path):
+def prepare(folder: str):
     """Train the network and draw the points, once for all sides."""
     import machine.blas  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np
 
-    from cfm import METHODS
     from datasets import DATASETS
-    from models import MLP
-    from training import train
 
-    mx.random.seed(0)
-    model, source = MLP(frequencies=WAVES), DATASETS["8gaussians"]
-    train(model, METHODS["cfm"](), source, DATASETS["moons"], steps=3000)
-    arrays = {f"w{i}": np.array(layer.weight) for i, layer in enumerate(model.layers)}
-    arrays |= {f"b{i}": np.array(layer.bias) for i, layer in enumerate(model.layers)}
-    np.savez(folder / "data.npz", x0=np.array(source.sample(POINTS, mx.random.key(1))), **arrays)
+    x0 = DATASETS["8gaussians"].sample(POINTS, mx.random.key(1))
+    arrays = arrays_of(trained_network("8gaussians"))
+    np.savez(Path(folder, "data.npz"), x0=np.array(x0), **arrays)
 
 
 def main(peers: str, rounds: int):
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
-        reports = {side: [] for side in SIDES}
-        for _ in range(rounds):
-            for side in SIDES:
-                command = [sys.executable if side == "ours" else peers, __file__, side, folder]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                reports[side].append(json.loads(done.stdout.splitlines()[-1]))
+        prepare(folder)
+        reports = in_turns(__file__, {side: (side, folder) for side in SIDES}, peers, rounds)
         ends = {side: np.load(Path(folder, f"{side}_network.npy")) for side in SIDES}
     print(
         "| | network, s | over ours | NFE | distance from ours | a trivial step, µs | over ours |"
@@ -198,5 +177,4 @@ if __name__ == "__main__":
     if sys.argv[1] in SIDES:
         work(*sys.argv[1:])
     else:
-        options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
-        main(options["--peers"], int(options.get("--rounds", 5)))
+        main(*options())

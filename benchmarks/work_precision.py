@@ -77,7 +77,13 @@ PROBLEMS = {
 }
 SOLVERS = ("bosh3", "dopri5", "tsit5", "dopri8")
 TOLERANCES = 10.0 ** np.arange(-3, -10, -1)
-COLOURS = {"scipy RK45": "#000000", "bosh3": "#E69F00", "dopri5": "#0072B2", "tsit5": "#D55E00"}
+LOOKS = {  # colours of Okabe & Ito (2008)
+    "scipy RK45": ("#000000", "o"),
+    "bosh3": ("#E69F00", "s"),
+    "dopri5": ("#0072B2", "D"),
+    "tsit5": ("#D55E00", "^"),
+    "dopri8": ("#009E73", "v"),
+}
 
 
 def measure(problem, tolerance: float) -> dict[str, tuple[float, int]]:
@@ -121,21 +127,16 @@ def table(results):
 
 
 def draw(results, out):
-    import matplotlib
+    from figures.style import drawing
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from figures.style import STYLE, save
-
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(3, 5, figsize=(11, 6.6), layout="constrained")
+    with drawing(out, 11, 6.6) as figure:
+        axes = figure.subplots(3, 5)
         for axis, name in zip(axes.flat, PROBLEMS, strict=False):
             rows = [results[name, tol] for tol in TOLERANCES]
-            for solver in ("scipy RK45", *SOLVERS):
+            for solver, (colour, mark) in LOOKS.items():
                 errors, work = zip(*[row[solver] for row in rows], strict=True)
-                colour = COLOURS.get(solver, "#009E73")
-                axis.loglog(work, errors, ".-", lw=0.9, ms=4, color=colour, label=solver)
+                look = {"color": colour, "marker": mark, "lw": 1, "ms": 3, "label": solver}
+                axis.loglog(work, errors, **look)
             axis.set_title(name, fontsize=9)
         for axis in axes.flat[len(PROBLEMS) :]:
             axis.axis("off")
@@ -143,7 +144,6 @@ def draw(results, out):
         figure.supylabel("error at the end", fontsize=9)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes.flat[-1].legend(handles, labels, loc="center")
-        save(figure, out)
 
 
 @click.command()
