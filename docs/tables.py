@@ -1,0 +1,81 @@
+"""Write the tables of the manual again, from the registries of the program.
+
+    python docs/tables.py
+
+Each stands in a page of this folder between the lines `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import machine.blas  # noqa: F401  before MLX
+
+from cfm import METHODS
+from couplings import COUPLINGS
+from datasets import DATASETS
+from models import ACTIVATIONS
+from solver import SOLVERS
+
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def methods():
+    yield "`--method`", "name", "paths", "σ, unless given", "pairs"
+    for name, make in METHODS.items():
+        made = make()
+        yield f"`{name}`", made.title, made.about, f"{made.sigma:g}", f"`{made.coupling.name}`"
+
+
+def couplings():
+    yield "`--coupling`", "x0 and x1 of a batch"
+    for name, make in COUPLINGS.items():
+        about = (inspect.getdoc(make) or "").partition("\n\nArgs:")[0]
+        yield f"`{name}`", " ".join(about.split())
+
+
+def solvers():
+    yield "`--solver`", "order", "evaluations a step", "steps", "from"
+    for name, tableau in SOLVERS.items():
+        steps = "adaptive, or fixed" if tableau.adaptive else "fixed"
+        cost = tableau.stages - tableau.fsal
+        yield f"`{name}`", str(tableau.order), str(cost), steps, tableau.reference
+
+
+def datasets():
+    yield "name", "dimensions", "what it is", "density known"
+    for name, data in DATASETS.items():
+        yield f"`{name}`", str(data.dim), data.description, "yes" if data.log_prob else "no"
+
+
+def activations():
+    yield "`--activation`", "what it is"
+    for name, function in ACTIVATIONS.items():
+        about = (inspect.getdoc(function) or "").partition("\n")[0]
+        yield f"`{name}`", "as in MLX" if function.__module__.startswith("mlx") else about
+
+
+def as_markdown(rows) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+TABLES = {table.__name__: table for table in (methods, couplings, solvers, datasets, activations)}
+
+
+def renewed(text: str) -> str:
+    """A page with the tables as they should be."""
+    return PLACE.sub(lambda found: found[1] + as_markdown(TABLES[found[2]]()) + found[3], text)
+
+
+if __name__ == "__main__":
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        if (after := renewed(before)) != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"renewed {page.relative_to(ROOT)}")
