@@ -113,9 +113,8 @@ def log_prob(
         OdeError: for a solve that cannot be finished.
     """
     directions = _directions(field, x1, source_log_prob, divergence, probes, distribution, key)
-    x0, gathered = _solve(
-        field, x1, (1.0, 0.0), directions, solver=solver, rtol=rtol, atol=atol, **how
-    )
+    how = {"solver": solver, "rtol": rtol, "atol": atol, **how}
+    x0, gathered = _solve(field, x1, (1.0, 0.0), directions, **how)
     return _at_the_end(source_log_prob(x0), gathered, error)
 
 
@@ -266,21 +265,8 @@ class MaximumLikelihood:
 
     def pair_loss(self, model, x0, x1, key=None):
         """−mean log p1(x1), in nats; x0 is not used."""
-        source = self.source_log_prob or model.source.log_prob
-        return -mx.mean(
-            log_prob(
-                model,
-                x1,
-                source,
-                divergence=self.divergence,
-                probes=self.probes,
-                key=key,
-                solver=self.solver,
-                steps=self.steps,
-                rtol=self.rtol,
-                atol=self.atol,
-                gradient=self.gradient,
-            )
-        )
+        how = dict(vars(self))
+        source = how.pop("source_log_prob") or model.source.log_prob
+        return -mx.mean(log_prob(model, x1, source, key=key, **how))
 
     loss = pair_loss

@@ -8,7 +8,6 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
 ROWS = [re.findall(r"`([\w/.]+)`", row) for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)]
 FLOOR = {place: -row for row, places in enumerate(ROWS) for place in places}
-ODE = {"odeint", "gradients", "walk", "solver", "tableaus"}
 
 
 def place_of(path: Path) -> str:
@@ -45,12 +44,3 @@ def test_imports_point_down():
             other = f"{first}/" if f"{first}/" in FLOOR else f"{first}.py"
             if other in FLOOR:
                 assert FLOOR[other] <= FLOOR[place], f"{place} imports {name}"
-
-
-def test_the_ode_library_can_be_lifted_out():
-    for name in ODE:
-        ours = {f"{other}.py" for other in ODE}
-        for other in imports(ROOT / f"{name}.py"):
-            first = other.partition(".")[0]
-            assert f"{first}.py" in ours or f"{first}.py" not in FLOOR
-            assert f"{first}/" not in FLOOR
