@@ -18,6 +18,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 
 from couplings import COUPLINGS, Coupling

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

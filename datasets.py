@@ -7,6 +7,8 @@ entry. `load_points` makes a dataset of a file.
 import math
 from pathlib import Path
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

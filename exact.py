@@ -9,6 +9,8 @@ both. Networks are measured by it; with few points it shows what it is to memori
 import math
 from dataclasses import dataclass
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

@@ -17,13 +17,14 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
+from solver import Step, rms, step
+from walk import Options, Run, dtype_of, reached, solve, where
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from solver import Step, rms, step
-from walk import Options, Run, dtype_of, reached, solve, where
 
 GRADIENTS = ("direct", "checkpoint", "adjoint")
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

@@ -4,12 +4,12 @@ It parses, calls and reports; what it calls is in `lab/` and `figures/`. Its sis
 `cli/`, one file each.
 """
 
-from machine import interrupts
+import signal
 
-if __name__ == "__main__":
-    interrupts.end_at_once()  # while modules are imported, and there is nothing to keep
+if __name__ == "__main__":  # Ctrl-C among imports ends all without a word: there is nothing to keep
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import machine.blas  # noqa: F401  before MLX, which it makes fast
+import machine  # noqa: F401  before MLX, which it makes fast
 
 import warnings
 from pathlib import Path
@@ -229,5 +229,5 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
 
 
 if __name__ == "__main__":
-    interrupts.interrupt_as_usual()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

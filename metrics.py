@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import numpy as np
 

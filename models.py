@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten

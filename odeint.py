@@ -15,13 +15,14 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+from gradients import GRADIENTS, Bound, is_traced, solve_as_one
+from solver import SOLVERS, Tableau, rms
+from walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
+
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from gradients import GRADIENTS, Bound, is_traced, solve_as_one
-from solver import SOLVERS, Tableau, rms
-from walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
 
 __all__ = ["GRADIENTS", "NonFiniteError", "OdeError", "Solution", "StepBudgetError"]
 __all__ += ["StepSizeError", "odeint"]

@@ -9,14 +9,19 @@ arrays. "HNW" is Hairer, Nørsett & Wanner, Solving Ordinary Differential Equati
 is Hairer & Wanner, volume II, 1996.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from tableaus import SOLVERS, Tableau
+
+with suppress(ImportError):  # which in its own project makes MLX fast, if it comes before it
+    import machine  # noqa: F401
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from tableaus import SOLVERS, Tableau
 
 __all__ = ["SOLVERS", "Controller", "Step", "Tableau", "combine", "in_tolerances", "rms", "step"]
 

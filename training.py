@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import machine  # noqa: F401  before MLX, which it makes fast
+
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim

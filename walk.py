@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from solver import Controller, Step, Tableau, combine, in_tolerances, repeat, step
+
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from solver import Controller, Step, Tableau, combine, in_tolerances, repeat, step
 
 BLIND_TRIES = 10  # steps in a row without a finite error estimate before a solve gives up
 STRETCH = 1.01  # a last step may be so much longer, rather than leave a tiny one

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import machine.blas  # noqa: F401  before MLX
+import machine  # noqa: F401  before MLX
 
 import click
 import mlx.core as mx

@@ -44,7 +44,7 @@ OUR_WARM, OUR_TIMED = 15, 60
 
 
 def ours(data):
-    import machine.blas  # noqa: F401  before MLX
+    import machine  # noqa: F401  before MLX
 
     import mlx.core as mx
 
@@ -168,7 +168,7 @@ def work(side: str, folder: str):
 
 def prepare(folder: str):
     """Train the network, draw the points and find their densities, once for all sides."""
-    import machine.blas  # noqa: F401  before MLX
+    import machine  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np

@@ -54,7 +54,7 @@ def torchcfm() -> float:
 
 
 def ours(method: str, activation: str) -> float:
-    import machine.blas  # noqa: F401  before MLX
+    import machine  # noqa: F401  before MLX
 
     import mlx.core as mx
 

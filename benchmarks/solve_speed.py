@@ -34,7 +34,7 @@ POINTS, TOLERANCE = 10_000, 1e-5
 
 
 def ours(weights, x0):
-    import machine.blas  # noqa: F401  before MLX
+    import machine  # noqa: F401  before MLX
 
     import mlx.core as mx
 
@@ -134,7 +134,7 @@ def work(side: str, folder: str):
 
 def prepare(folder: str):
     """Train the network and draw the points, once for all sides."""
-    import machine.blas  # noqa: F401  before MLX
+    import machine  # noqa: F401  before MLX
 
     import mlx.core as mx
     import numpy as np

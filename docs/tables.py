@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import machine.blas  # noqa: F401  before MLX
+import machine  # noqa: F401  before MLX
 
 from cfm import METHODS
 from couplings import COUPLINGS

@@ -7,3 +7,5 @@ store.py       runs learned, kept in the folder runs/, and found there again
 evaluation.py  what a run's flow does with fresh samples, and how good that is
 comparison.py  methods against solvers
 """
+
+import machine  # noqa: F401  before MLX, which it makes fast

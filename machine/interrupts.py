@@ -37,13 +37,3 @@ def deferred_interrupt() -> Iterator[list]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def end_at_once():
-    """Let Ctrl-C end the program without a word, while there is nothing to keep."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def interrupt_as_usual():
-    """Let Ctrl-C raise KeyboardInterrupt again."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-import machine.blas  # noqa: F401  before MLX, as every entry point does
+import machine  # noqa: F401  before MLX, as every entry point does
 
 from pathlib import Path
 

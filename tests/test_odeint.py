@@ -2,6 +2,7 @@
 
 import ast
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,16 +23,21 @@ ADAPTIVE = [name for name, tableau in SOLVERS.items() if tableau.adaptive]
 TIGHT = [name for name in ADAPTIVE if SOLVERS[name].order > 2]  # affordable at 1e-8
 
 
-def test_the_library_can_be_taken_along():
-    """Its modules import MLX, numpy and those before them alone."""
-    known = {*sys.stdlib_module_names, "mlx", "numpy"}
+def test_the_library_can_be_taken_along(tmp_path):
+    """Its modules import MLX, numpy and those before them, and `machine` only if it is there."""
+    known = {*sys.stdlib_module_names, "mlx", "numpy", "machine"}
     for name in ("tableaus", "solver", "walk", "gradients", "odeint"):
         source = (Path(__file__).parents[1] / f"{name}.py").read_text("utf-8")
+        (tmp_path / f"{name}.py").write_text(source, "utf-8")
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 modules = [getattr(node, "module", None) or alias.name for alias in node.names]
                 assert {module.split(".")[0] for module in modules} <= known, name
         known.add(name)
+    program = "from odeint import *; print(odeint(lambda t, x: -x, mx.ones(1), [0, 1]).x[1].item())"
+    command = [sys.executable, "-c", f"import mlx.core as mx; {program}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(np.exp(-1), abs=1e-4), done.stderr
 
 
 def decay(t, x):

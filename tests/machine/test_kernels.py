@@ -1,0 +1,101 @@
+"""MLX's kernels: built for this processor, in a folder of their own, with the same results."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not shutil.which("g++"), reason="elsewhere nothing is changed"
+)
+
+NUMBERS = """
+from machine import kernels
+import mlx.core as mx
+import models
+x = mx.array([-mx.inf, -88.0, 90.0, mx.inf, mx.nan, *mx.linspace(-5, 5, 99).tolist()])
+with mx.stream(mx.cpu):
+    for name, function in models.ACTIVATIONS.items():
+        print(name, mx.compile(lambda x: function(2 * x) + 1)(x).tolist())
+print(kernels.FOLDER)
+"""
+
+
+def python(program: str, tmp_path, **variables) -> list[str]:
+    """The lines that a program prints, run with a cache and a temporary folder of its own."""
+    for name in ("cache", "temporary"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment |= {"TMPDIR": str(tmp_path / "temporary"), **variables}
+    how = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", program], **how)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def built(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("lib*.so")}
+
+
+def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
+    *native, folder = python(NUMBERS, tmp_path)
+    kernels = built(tmp_path / "cache")
+    assert kernels == built(Path(folder)) and not built(tmp_path / "temporary")
+    assert not [
+        path for path in Path(folder).rglob("*") if path.is_file() and path.suffix[1:].isdigit()
+    ]
+    *plain, none = python(NUMBERS, tmp_path, FLOW_MATCHING_NATIVE="0")
+    assert none == "None" and built(tmp_path / "temporary") == kernels
+    assert native == plain
+
+
+def test_without_a_compiler_or_a_cache_everything_works(tmp_path):
+    assert python(NUMBERS, tmp_path, PATH=str(tmp_path))[-1] == "None"
+    (tmp_path / "file").write_text("")
+    assert python(NUMBERS, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
+
+
+def test_a_child_and_others_find_the_real_compiler(tmp_path):
+    """A process started by one of ours does the same again, and compiles for others as ever."""
+    program = (
+        "import subprocess, sys\n"
+        "from machine import kernels\n"
+        "script = (kernels.FOLDER / 'bin' / 'g++').read_text()\n"
+        "child = [sys.executable, '-c', 'from machine import kernels; print(kernels.FOLDER)']\n"
+        "print(kernels.FOLDER, subprocess.check_output(child, text=True).strip(), sep='\\n')\n"
+        "assert (kernels.FOLDER / 'bin' / 'g++').read_text() == script\n"
+        "print(subprocess.check_output(['g++', '-dM', '-E', '-x', 'c++', '/dev/null'], text=True))"
+    )
+    ours, childs, *flags = python(program, tmp_path)
+    real = subprocess.check_output(
+        ["g++", "-dM", "-E", "-x", "c++", "/dev/null"], text=True
+    ).splitlines()
+    assert ours == childs and [line for line in flags if line] == [line for line in real if line]
+
+
+@pytest.mark.parametrize(
+    "door", ["odeint", "solver", "likelihood", "training", "models", "lab.store"]
+)
+def test_every_door_is_fast(tmp_path, door):
+    program = (
+        f"import {door}, sys\n"
+        "machine = sys.modules['machine']\n"
+        "print(machine.kernels.FOLDER is not None, machine.blas.LIBRARY is not None)"
+    )
+    assert python(program, tmp_path) == ["True True"]
+
+
+def test_mlx_before_us_is_told(tmp_path):
+    program = (
+        "import warnings, mlx.core\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import odeint\n"
+        "print(*[warning.message for warning in told])"
+    )
+    (line,) = python(program, tmp_path)
+    assert line.startswith("MLX was imported before")
