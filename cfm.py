@@ -221,7 +221,7 @@ def _method(
         if power is not None and path is not polynomial:
             raise ValueError(f"{name} has no power; poly has")
         schedule = path(sigma) if power is None else path(sigma, power)
-        if regularization is None:  # a bridge is Schrödinger's with twice its variance
+        if regularization is None:  # Tong et al. 2024, Prop. 3.5
             regularization = 2 * sigma**2 if path is bridge else REGULARIZATION
         pairing = COUPLINGS[coupling or default_coupling](regularization)
         return Method(name, title, about, schedule, sigma, pairing, normal_source)

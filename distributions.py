@@ -53,12 +53,17 @@ class Dataset:
 
     unit = 1.0  # length of a unit of `standardized()` in this dataset's, a number or (D,)
     known = True  # whether it can be sampled
-    unchanged = True  # whether it is the one that its units were made for
+    unchanged = True  # whether its units were taken from the points that it has
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What its D dimensions are called."""
         return tuple(f"x{d + 1}" for d in range(self.dim))
+
+    @property
+    def fresh(self) -> str:
+        """What a new sample of it is, in words."""
+        return f"fresh samples of {self.name}"
 
     def sample(self, n: int, key=None):
         """n points, (n, D) float32."""
@@ -141,6 +146,10 @@ class Points(Dataset):
     @property
     def columns(self) -> tuple[str, ...]:
         return self.units.columns
+
+    @property
+    def fresh(self) -> str:
+        return f"points drawn again from {self.name}"
 
     @property
     def unit(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from solver import Step, rms, step
-from walk import Options, Run, dtype_of, reached, solve, where
+from walk import Options, Solved, dtype_of, reached, solve, where
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -81,7 +81,7 @@ class Bound:
 
 def solve_as_one(
     bound: Bound, x0, times: np.ndarray, options: Options, gradient: str, check_hidden: bool
-) -> Run:
+) -> Solved:
     """A solve that MLX takes for one operation, differentiated by "checkpoint" or "adjoint".
 
     Raises:

@@ -55,7 +55,7 @@ VERSION = "1.0.0"
 @click.group(
     cls=Group,
     invoke_without_command=True,
-    context_settings={"max_content_width": 100},
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
 @config_options()
 @option(
@@ -63,14 +63,13 @@ VERSION = "1.0.0"
     "--resume",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Go on with the training that is kept in this file, to the weights that the whole "
-    "training would have had.",
+    help="Go on with the unfinished training that is kept in this file, by its own options.",
 )
 @option(
     TRAINING,
     "--retrain",
     is_flag=True,
-    help="Train again what is found in runs/, trained with the same options and code.",
+    help="Train even if runs/ has a network that was trained by the same options and code.",
 )
 @option(
     TRAINING,
@@ -113,7 +112,11 @@ def main(context, figures, out, resume, retrain, save_every, **options):
         run = start.run if start else settle(Config(**options))
         outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
     say_what_has_no_effect(context, run)
+    _report_points(run)
+    old = not (run.is_exact or retrain) and store.checkpoint_path(run).exists()
     learned = _learn(run, start=start, retrain=retrain, save_every=save_every)
+    if old and not (learned.found or learned.history.resumed):
+        warn(f"'{learned.path}' was trained by other code, and has been trained again")
     _report_training(learned)
     with usage_errors():
         generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
@@ -187,6 +190,13 @@ def _learn(run: Run, **how) -> Learned:
         ) from None
 
 
+def _report_points(run: Run):
+    """What was read from a user's file."""
+    if run.config.units:
+        names = ", ".join(run.target.columns)
+        click.echo(f"target      {run.target.description}; columns: {names}")
+
+
 def _report_training(learned: Learned):
     run, history = learned.run, learned.history
     if run.is_exact:
@@ -202,10 +212,11 @@ def _report_training(learned: Learned):
     else:
         rate = f", {history.steps_per_second:,.0f} steps/s" if history.steps_per_second else ""
         stopped = f" of {run.config.steps:,}: stopped by Ctrl-C" if history.interrupted else ""
+        again = "; the same command goes on from here" if history.interrupted else ""
         resumed = f", resumed after {history.resumed:,}" if history.resumed else ""
         done = (
             f"{steps}{stopped}{resumed}, {history.seconds:.1f} s{rate}, after "
-            f"{history.compile_seconds:.1f} s of compiling; {loss}"
+            f"{history.compile_seconds:.1f} s of compiling; {loss}{again}"
         )
     click.echo(f"network     {learned.field}\ntraining    {done}\ncheckpoint  {learned.path}")
 
@@ -218,13 +229,19 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             f"{quoted(loss.floor, loss.floor_error)}; excess "
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
         )
-    unit = f", in squared units of '{run.config.target}'" if run.config.units else ""
+    unit = ""
+    if units := run.config.units:
+        widest = units.columns[max(range(len(units.scale)), key=lambda c: units.scale[c])]
+        unit = (
+            f", in squared units of '{run.config.target}', of which {widest} is the widest column"
+        )
+        unit = unit if len(units.columns) > 1 else unit.partition(", of")[0]
     click.echo(
         f"sampling    {run.config.samples:,} points with {run.config.solver}, "
         f"{generated.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
-        f"W2²         {quoted(distances.to_target, distances.error)} to fresh samples of "
-        f"{run.target.name}; two true samples are {distances.best:.2g} apart{unit}"
+        f"W2²         {quoted(distances.to_target, distances.error)} to "
+        f"{run.target.fresh}; two true samples are {quoted(distances.best, digits=2)} apart{unit}"
     )
 
 

@@ -172,7 +172,8 @@ def quoted(value: float, error: float = 0.0, digits: int = 3) -> str:
     if not (math.isfinite(value) and math.isfinite(error)):
         return f"{value:.{digits}g} ± {error:.2g}"
     if not error:
-        return f"{value:.{digits}g}"
+        shown = f"{value:.{digits}g}"
+        return f"{float(shown):.0f}" if "e+" in shown and abs(value) < 1e9 else shown
     mantissa, exponent = f"{error:.1e}".split("e")
     decimals = (float(mantissa) < 2) - int(exponent)
     value, error = round(value, decimals) + 0.0, round(error, decimals)  # + 0.0: no "-0"

@@ -60,7 +60,7 @@ class History:
 
     Attributes:
         steps: how many were taken, in all.
-        resumed: how many of them before, where training went on, and
+        resumed: how many of them before training was interrupted, if it was.
         earlier: the wall time that those took.
         losses: (step, loss) of every look, the loss a mean over the steps since the last.
         seconds: wall time from the second step on.
@@ -130,7 +130,7 @@ def train(
 
     Args:
         model: a network called as model(t, x); it ends with the average of its weights.
-        method: one of `cfm.METHODS`, made.
+        method: what one of `cfm.METHODS` makes.
         source, target: datasets, or anything with sample(n, key).
         steps: updates to make, in all.
         batch_size: pairs a step.
@@ -141,8 +141,8 @@ def train(
         seed: with the number of a step, decides all draws of that step.
         on_look: called with the history every `look_every` steps and at the end.
         on_save: called with the history, its `state` up to date, every `save_every` steps.
-        state: of training with the same arguments, to go on from; then `model` may be anything
-            of the same shape.
+        state: what training with the same arguments has kept, to go on from; then the weights of
+            `model` do not matter.
 
     Raises:
         ValueError: for steps below 1, or a source the method's formulas do not hold for.
@@ -306,7 +306,7 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
 def _update(learner: _Learner, average: float, method) -> Callable:
     """(x0, x1, key) → loss: an update of all that the learner holds.
 
-    Compiled, unless the method's loss waits for the host.
+    Compiled, unless the method says that its loss has values to look at on the way.
     """
     model, optimizer, averaged = learner.model, learner.optimizer, learner.averaged
     compiled = getattr(method, "compiled", True)

@@ -48,7 +48,8 @@ class NonFiniteError(OdeError):
 class Options:
     """How to walk; what `odeint` was told, with its tolerances as pytrees like the state.
 
-    `carry` is applied to what a step hands on to the next one, the state and a derivative.
+    `carry` is applied to the state and the derivative at the end of a step, before the next step
+    starts from them: here they can be copied, so that MLX forgets how they were computed.
     """
 
     tableau: Tableau
@@ -63,7 +64,7 @@ class Options:
 
 
 @dataclass
-class Run:
+class Solved:
     """A solve: the states found, what they cost, and the steps it was asked to keep."""
 
     x: Any
@@ -91,7 +92,7 @@ class CountedField:
 
 def solve(
     function: Callable, x0, times: np.ndarray, options: Options, keep: Callable | None = None
-) -> Run:
+) -> Solved:
     """Walk through the times with dx/dt = function(t, x), and report the states at them.
 
     `keep` turns a step into what is to be kept of it; without it none are.
@@ -113,7 +114,7 @@ def solve(
             _begin_evaluating(parts[-1])
             done = due
     x = tree_map(lambda *leaves: mx.concatenate(leaves), *parts)
-    return Run(x, field.calls, accepted, rejected, kept)
+    return Solved(x, field.calls, accepted, rejected, kept)
 
 
 def reached(times: np.ndarray, t: float) -> int:

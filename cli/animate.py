@@ -10,10 +10,12 @@ from cli.options import (
     command,
     config_option,
     device,
+    given,
     option,
     other_solving,
     out,
     usage_errors,
+    warn,
 )
 from cli.progress import overall_progress
 from cli.values import WritablePath, require_writable
@@ -40,7 +42,8 @@ from lab.values import Number, Whole
     "[default: media/CHECKPOINT.gif]",
 )
 @device
-def animate(checkpoint, out, seconds, **changes):
+@click.pass_context
+def animate(context, checkpoint, out, seconds, **changes):
     """Show particles flowing, as a film or as a page.
 
     \b
@@ -49,6 +52,8 @@ def animate(checkpoint, out, seconds, **changes):
     """
     out = out or Path("media", f"{checkpoint.stem}.gif")
     require_writable(out)
+    if out.suffix.lower() == ".html" and "seconds" in given(context):
+        warn("--seconds has no effect: whoever looks at a page sets its pace")
     with usage_errors():
         learned = store.load(checkpoint, **changes)
         run, paths = learned.run, evaluation.paths(learned.run, learned.field)
@@ -61,7 +66,7 @@ def animate(checkpoint, out, seconds, **changes):
         flow_page(out, paths, **about)
     else:
         _film(out, paths, seconds=seconds, **about)
-    click.echo(f"animation   {out}, {out.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"checkpoint  {checkpoint}\nanimation   {out}, {out.stat().st_size / 1e6:.1f} MB")
 
 
 def _film(out: Path, paths, **how):

@@ -53,8 +53,8 @@ COMPARISON = "Comparison"
     FIRST,
     "--nfe",
     kind=Whole(1, 1_000_000),
-    help="Let every fixed solver evaluate the network so many times, in whole steps.  [default: "
-    "the same number of steps for each]",
+    help="Number of times that every fixed solver evaluates the network, which decides its steps.  "
+    "[default: as --ode-steps says, for all alike]",
 )
 @option(
     FIRST,
@@ -67,7 +67,7 @@ COMPARISON = "Comparison"
     COMPARISON,
     "--retrain",
     is_flag=True,
-    help="Train again what is found in runs/, trained with the same options and code.",
+    help="Train even if runs/ has networks that were trained by the same options and code.",
 )
 @out("media/compare.png", FIGURE, "Figure to write; the tables go beside it, .md and .csv.")
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

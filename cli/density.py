@@ -9,9 +9,11 @@ from cli.options import (
     command,
     config_option,
     device,
+    given,
     option,
     out,
     usage_errors,
+    warn,
     warn_of_other_points,
 )
 from cli.values import FIGURE, require_writable
@@ -32,11 +34,12 @@ from metrics import quoted
     "--samples",
     kind=Whole(2, 100_000),
     default=W2_POINTS,
-    help="Number of fresh samples of the target that the likelihood is of.",
+    help="Number of points of the target whose likelihood is measured.",
 )
 @out(None, FIGURE, "Figure to write, .png, .pdf or .svg.  [default: media/density_CHECKPOINT.png]")
 @device
-def density(checkpoint, out, samples, **how):
+@click.pass_context
+def density(context, checkpoint, out, samples, **how):
     """Draw the density that a flow has learned, beside the true one.
 
     \b
@@ -57,8 +60,11 @@ def density(checkpoint, out, samples, **how):
         out = out or Path("media", f"density_{checkpoint.stem}.png")
         require_writable(out)
         warn_of_other_points(run)
+        if how["divergence"] == "exact" and "probes" in given(context):
+            warn("--probes has no effect: the exact divergence needs no probes")
         likelihood = evaluation.likelihood_of_target(run, learned.field, samples, **how)
         drawn = densities(run, learned.field) if drawable else None
+    click.echo(f"checkpoint  {checkpoint}")
     _report(likelihood, run, samples)
     if drawable:
         plot_density(out, *drawn, title=run.flow, labels=run.target.columns)
@@ -68,7 +74,7 @@ def density(checkpoint, out, samples, **how):
 def _report(likelihood: Likelihood, run: Run, count: int):
     name = run.target.name
     nll = quoted(likelihood.nll, likelihood.nll_error, 5)
-    click.echo(f"NLL         {nll} nats, of {count:,} fresh samples of {name}")
+    click.echo(f"NLL         {nll} nats, of {count:,} {run.target.fresh}")
     if likelihood.entropy is not None:
         gap = quoted(likelihood.gap, likelihood.gap_error)
         click.echo(

@@ -19,6 +19,10 @@ from lab.values import OneOf
 from odeint import OdeError
 
 OUTPUT = "Output"
+LAST = (
+    "Take the checkpoint in runs/ that was trained, or found there, last. Without this, CHECKPOINT "
+    "is to name one."
+)
 FORMER_NAMES = {"exact": "page"}  # of commands, still understood and not listed
 
 
@@ -36,7 +40,8 @@ class Sectioned:
 
     def format_options(self, ctx, formatter):
         sections: dict[str, list] = {FIRST: []}
-        for param in self.get_params(ctx):
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        for param in sorted(options, key=lambda param: not hasattr(param, "section")):
             if record := param.get_help_record(ctx):
                 sections.setdefault(getattr(param, "section", "Other"), []).append(record)
         for title, records in sections.items():
@@ -143,10 +148,10 @@ def _checkpoint(context, parameter, path):
     """The file that is named, or the newest for --last."""
     last = context.params.pop("last", False)
     if last and path:
-        raise click.UsageError(f"--last stands for the newest checkpoint, and '{path}' is another.")
+        raise click.UsageError(f"--last stands for the last checkpoint, and '{path}' was named.")
     if not (last or path):
         raise click.UsageError(
-            "Missing argument 'CHECKPOINT': a file in runs/, or --last for the newest one there."
+            "Missing argument 'CHECKPOINT': a file in runs/, or --last for the last one there."
         )
     with usage_errors():
         return store.newest() if last else path
@@ -154,7 +159,7 @@ def _checkpoint(context, parameter, path):
 
 def checkpoint(command):
     """Give a command the argument CHECKPOINT, or the option --last in its place."""
-    last = option(FIRST, "--last", is_flag=True, is_eager=True, help="Take the newest checkpoint.")
+    last = option(FIRST, "--last", is_flag=True, is_eager=True, help=LAST)
     path = click.Path(path_type=Path)
     argument = click.argument("checkpoint", type=path, required=False, callback=_checkpoint)
     return last(argument(command))

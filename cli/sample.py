@@ -67,7 +67,8 @@ def sample(checkpoint, out, log_prob, samples, **changes):
                 show(sum(map(len, parts)), "")
     names = [*run.target.columns, *(["log_prob"] if log_prob else [])]
     _write_rows(out, np.concatenate(parts), names, 17 if isinstance(run.target, Points) else 9)
-    click.echo(f"samples     {out}: {samples:,} points with {run.config.solver}")
+    many = f"{samples:,} point{'s' if samples > 1 else ''}"
+    click.echo(f"checkpoint  {checkpoint}\nsamples     {out}: {many} with {run.config.solver}")
 
 
 def _write_rows(out: Path, rows: np.ndarray, names: list[str], digits: int):

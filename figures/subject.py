@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of source and target."""
+        """The names of source and target."""
         return self.run.source.name, self.run.target.name
 
     @property

@@ -4,6 +4,7 @@ Whatever is wrong with a file is said in one sentence, with its place.
 """
 
 import csv
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -15,11 +16,16 @@ SUFFIXES = (".csv", ".npy", ".npz")
 SEPARATORS = (";", "\t", ",", " ")  # the likelier first: a comma may be a decimal one
 LOOKED_AT = 100  # lines from which the separator is told
 LARGEST_FILE = 500_000_000  # bytes
+MISSING = ("", "na", "n/a", "nan", "none", "null", "?")  # cells without a number
 LARGEST_NUMBER = 1e18  # its square is still a float32
 LEAST_SPREAD = 1e-18  # so is the square of a spread
 ROUNDING = 10 * np.finfo(np.float64).eps  # relative spread that is no more than rounding
 ECHOED = 40  # letters of a file that are repeated in a sentence about it
 LISTED = 12  # names of columns, likewise
+
+
+class ColumnError(ValueError):
+    """A choice of columns that a table does not have."""
 
 
 def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -69,7 +75,8 @@ def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Pa
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
-                f"'{path}' has {fault} in {place(row)}, column {_shown(names[column])}"
+                f"'{path}' has {fault} in {place(row)}, column {_shown(names[column])}; rows must "
+                "be whole"
             )
     spread, largest = points.std(axis=0), np.abs(points).max(axis=0)
     for column, name in enumerate(map(_shown, names)):
@@ -111,10 +118,11 @@ def _read_csv(path: Path, columns: Sequence | None):
     separator = _separator(list(lines.values())[:LOOKED_AT])
     rows = _split(lines, separator, path)
     heading = comments[-1] if comments else ""
-    if rows and not any(_is_number(cell, separator) for cell in next(iter(rows.values()))):
-        first = next(iter(rows))
+    first = next(iter(rows), None)
+    has_header = first is not None and not any(map(_is_number, rows[first]))
+    if has_header:
         heading = lines[first]
-        del rows[first]
+        named = len(rows.pop(first))
     if not rows:
         return np.empty((0, 1)), ("x1",), None
     rows = _without_trailing_separators(rows)
@@ -126,13 +134,18 @@ def _read_csv(path: Path, columns: Sequence | None):
                 f"'{path}' is ragged: the number of columns is {width} in line {numbers[0]} and "
                 f"{len(row)} in line {line}"
             )
-    names = _names(_words(heading, separator, width))
+    words = _words(heading, separator, width)
+    if has_header and named > 1 and not any(words):  # a single word may be a title
+        raise ValueError(
+            f"'{path}' has a header in line {first} that does not name its {width} columns"
+        )
+    names = _names(words)
     chosen = _chosen(names, columns, path)
     points = np.empty((len(rows), len(chosen)))
     for r, (line, row) in enumerate(rows.items()):
         for c, column in enumerate(chosen):
             try:
-                points[r, c] = _number(row[column], separator)
+                points[r, c] = _number(row[column])
             except ValueError:
                 hint = "; choose columns of numbers with --columns" if columns is None else ""
                 raise ValueError(
@@ -172,7 +185,7 @@ def _separator(lines: list[str]) -> str:
 
     def parted(mark):
         return sum(
-            mark in line and any(_is_number(cell, mark) for cell in line.split(mark))
+            mark in line and any(_is_number(cell.strip(' "')) for cell in line.split(mark))
             for line in lines
         )
 
@@ -206,7 +219,7 @@ def _words(heading: str, separator: str, width: int) -> list[str]:
     for words in (by_separator, re.split(r"[\s,;]+", heading)):
         words = [word.strip() for word in words]
         words = words[:width] if words[width:] == [""] else words
-        if len(words) == width and not any(_is_number(word, separator) for word in words):
+        if len(words) == width and not any(map(_is_number, words)):
             return words
     return [""] * width
 
@@ -223,31 +236,33 @@ def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]
     chosen = []
     for column in map(str, columns):
         if names.count(column) > 1:
-            raise ValueError(f"'{path}' has several columns '{column}'; choose one by its number")
+            raise ColumnError(f"'{path}' has several columns '{column}'; choose one by its number")
         place = names.index(column) if column in names else numbers.get(column)
         if place is None:
-            raise ValueError(
+            raise ColumnError(
                 f"'{path}' has no column '{_shown(column)}'; it has {_listed(names)}, which are "
                 f"numbered from 1 to {len(names)}"
             )
         if place in chosen:
-            raise ValueError(f"column '{column}' of '{path}' is chosen twice")
+            raise ColumnError(f"column '{column}' of '{path}' is chosen twice")
         chosen.append(place)
     if not chosen:
-        raise ValueError(f"no column of '{path}' is chosen; it has {_listed(names)}")
+        raise ColumnError(f"no column of '{path}' is chosen; it has {_listed(names)}")
     return chosen
 
 
-def _number(cell: str, separator: str) -> float:
-    """The number in a cell, NaN in an empty one."""
+def _number(cell: str) -> float:
+    """The number in a cell, NaN where it is missing."""
+    if cell.lower() in MISSING:
+        return math.nan
     if "_" in cell:  # which Python's numbers may have
         raise ValueError
-    return float(cell.replace(",", ".") or "nan")
+    return float(cell.replace(",", "."))
 
 
-def _is_number(cell: str, separator: str) -> bool:
+def _is_number(cell: str) -> bool:
     try:
-        return bool(cell.strip()) and _number(cell, separator) is not None
+        return bool(cell.strip()) and _number(cell.strip()) is not None
     except ValueError:
         return False
 

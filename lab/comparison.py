@@ -233,7 +233,7 @@ def write_markdown(path: Path, cells: list[Cell]):
 
 def write_csv(path: Path, cells: list[Cell]):
     """Keep every number of every cell in a file, a row each."""
-    rows = as_json(cells)
+    rows = _rows(cells)
     names = list(dict.fromkeys(name for row in rows for name in row))
     with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
@@ -241,7 +241,13 @@ def write_csv(path: Path, cells: list[Cell]):
         writer.writerows(rows)
 
 
-def as_json(cells: list[Cell]) -> list[dict]:
+def as_json(cells: list[Cell]) -> dict:
+    """What was compared, and all rows."""
+    config = cells[0].run.config
+    return {"source": config.source, "target": config.target, "rows": _rows(cells)}
+
+
+def _rows(cells: list[Cell]) -> list[dict]:
     """Every number of every cell by its name, and why there are none where it failed."""
     rows = []
     for cell in cells:

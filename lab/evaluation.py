@@ -22,7 +22,7 @@ from metrics import (
     w2_squared,
 )
 from odeint import Solution, odeint
-from machine.keys import EVALUATION, evaluation_keys, step_key
+from machine.keys import PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
 from lab.config import CNF
 from lab.run import Run
 
@@ -124,7 +124,7 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
 
     `least` is W2² between source and target, if another run between them has found it.
     """
-    x0_key, x1_key = mx.random.split(step_key(run.config.seed, EVALUATION - 1))
+    x0_key, x1_key = mx.random.split(step_key(run.config.seed, PATH_SHAPE))
     count = min(run.config.samples, W2_POINTS)
     x0 = run.source.sample(count, x0_key)
     scale = mx.array(run.target.unit, mx.float32)
@@ -144,7 +144,7 @@ def sample_in_parts(
     """
     fine = run.solving["steps"] is None and max(run.config.rtol, run.config.atol) <= TOLERANCE
     starts = range(0, count, part)
-    keys = mx.random.split(step_key(run.config.seed, EVALUATION - 3), len(starts))
+    keys = mx.random.split(step_key(run.config.seed, SAMPLES), len(starts))
     for start, key in zip(starts, keys, strict=True):
         x0 = run.source.sample(min(part, count - start), key)
         if log_prob and fine:
@@ -165,7 +165,7 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     """
     z, scale = run.target.standardize(x)
     tolerances = {"rtol": min(run.config.rtol, TOLERANCE), "atol": min(run.config.atol, TOLERANCE)}
-    key = step_key(run.config.seed, EVALUATION - 4)  # of probes, if there are any
+    key = step_key(run.config.seed, PROBES)  # of probes, if there are any
     found = log_prob(model, z, run.source.log_prob, key=key, **tolerances, **how)
     return np.array(found, np.float64) - scale
 

@@ -3,10 +3,12 @@
 `settle` is the one place where options are looked up, filled in and held against one another.
 """
 
+import inspect
 from dataclasses import dataclass, replace
 
 from cfm import METHODS, Method
 from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
+from files.tables import ColumnError
 from lab.config import (
     CNF,
     CNF_LR,
@@ -16,6 +18,8 @@ from lab.config import (
     FIXED_STEPS,
     LR,
     MOST_EXACT_POINTS,
+    OPTIONS,
+    SOLVING_OPTIONS,
     STEPS,
     TRAIN_FIXED_STEPS,
     Config,
@@ -23,9 +27,10 @@ from lab.config import (
 )
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
-from models import TRAINABLE
+from models import NETWORKS, TRAINABLE
 from solver import SOLVERS
 
+NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
 MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
 
 
@@ -34,7 +39,8 @@ class Run:
     """What is learned, and how.
 
     Attributes:
-        config: the options, with every default filled in.
+        config: the options. Defaults that depend on others are filled in; options without effect
+            are as if they had not been given, so that the same training has the same config.
         method: one of `cfm.METHODS`, made, or `likelihood.MaximumLikelihood`.
         source: where the flow starts.
         target: where it ends, in its own units; networks see `target.standardized()`.
@@ -102,7 +108,11 @@ def settle(config: Config) -> Run:
         config, target = _remembered(config, method, source, target)
     elif config.points is not None:
         raise ConfigError("points", "only --network exact is made of points.")
-    return Run(config, method, source, target)
+    run = Run(config, method, source, target)
+    if run.is_exact:
+        return run
+    idle = {name: OPTIONS[name].default for name in without_effect(run) if name in NOT_SOLVING}
+    return replace(run, config=replace(config, **idle))
 
 
 def _target(config: Config) -> Dataset:
@@ -115,7 +125,8 @@ def _target(config: Config) -> Dataset:
     try:
         return load_points(name, config.columns, config.units)
     except ValueError as error:
-        raise ConfigError("target", f"{error}.") from None
+        option = "columns" if isinstance(error, ColumnError) else "target"
+        raise ConfigError(option, f"{error}.") from None
 
 
 def _source(config: Config, target: Dataset) -> Dataset:
@@ -158,9 +169,17 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         coupling=None if cnf else method.coupling.name,
         steps=config.steps or (CNF_STEPS if cnf else STEPS),
         lr=config.lr or (CNF_LR if cnf else LR),
+        activation=config.activation or _activation_of(config.network),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
         ode_steps=steps,
     )
+
+
+def _activation_of(network: str) -> str | None:
+    """The activation that a network has unless it is told otherwise."""
+    if network not in NETWORKS:
+        return None
+    return inspect.signature(NETWORKS[network]).parameters["activation"].default
 
 
 def _maximum_likelihood(config: Config, source: Dataset, target: Dataset) -> MaximumLikelihood:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,13 @@ from training import (
 FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
 ROOT = Path(__file__).parents[1]
-DECISIVE = ("*.py", "machine/*.py", "files/*.py", "lab/config.py", "lab/run.py", "lab/store.py")
+DECISIVE = (  # code that training depends on,
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "models.py", "training.py"),
+    *("files/*.py", "machine/*.py", "lab/config.py", "lab/run.py", "lab/store.py"),
+)
+DECISIVE_FOR_CNF = (  # and that which only training through a solver does
+    *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "solver.py", "tableaus.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def learn(
         return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
     start = start or (None if retrain else find(run))
     if start and start.history.steps >= run.config.steps:
-        os.utime(start.path)  # so that it is the newest
+        os.utime(start.path, ns=(time.time_ns(),) * 2)  # so that it is the newest
         return replace(start, found=True)
     model = start.field if start else new_model(run)
     history, path = _train(run, model, on_look, save_every, start and start.history.state)
@@ -88,12 +95,16 @@ def learn(
 def new_model(run: Run):
     """The untrained network of a run."""
     config = run.config
-    shape = {"dim": run.target.dim, "width": config.width, "depth": config.depth}
-    if config.activation:
-        shape["activation"] = config.activation
+    shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
     learns_source = config.source == TRAINABLE
     mx.random.seed(config.seed)
-    return build({"network": config.network, "shape": shape, "learns_source": learns_source})
+    return build(
+        {
+            "network": config.network,
+            "shape": {"dim": run.target.dim, **shape},
+            "learns_source": learns_source,
+        }
+    )
 
 
 def _with_learned_source(run: Run, model) -> Run:
@@ -144,7 +155,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
 
 def _keep(run: Run, model, history: History) -> Path:
     path = checkpoint_path(run, history.steps)
-    notes = {"trained_steps": history.steps, "code": CODE}
+    notes = {"trained_steps": history.steps, "code": _code_of(run)}
     save_checkpoint(path, model, run.config.to_json() | notes, history.state)
     return path
 
@@ -176,7 +187,8 @@ def find(run: Run) -> Learned | None:
             model, config, history, code = _read(path)
         except CheckpointError:
             continue
-        if config.of_training() == run.config.of_training() and code == CODE and history.state:
+        same = config.of_training() == run.config.of_training() and code == _code_of(run)
+        if same and history.state:
             return Learned(_with_learned_source(run, model), model, history, path)
     return None
 
@@ -218,7 +230,10 @@ def load_to_resume(path, changes: dict) -> Learned:
         longer = name == "steps" and value > before
         if value == before or name in SOLVING_OPTIONS or (longer and config.schedule == "constant"):
             continue
-        why = f"{value!r} cannot take the place of {before!r} in training that goes on."
+        why = (
+            f"{value!r} cannot take the place of {before!r} in training that goes on; only how the "
+            "flow is solved can be changed."
+        )
         if longer:
             why = (
                 f"{value:,} steps are more than the {before:,} of this training, at whose end the "
@@ -257,12 +272,18 @@ def newest() -> Path:
     return max(paths, key=lambda path: path.stat().st_mtime)
 
 
-def _code_version() -> str:
-    """A digest of the code that training depends on, and MLX's version."""
+def _code_of(run: Run) -> str:
+    """The version of the code that this run is trained by."""
+    return CODE_FOR_CNF if run.config.method == CNF else CODE
+
+
+def _version(patterns) -> str:
+    """A digest of code, and MLX's version."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in DECISIVE for path in ROOT.glob(pattern)):
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
         digest.update(path.read_bytes())
     return f"{digest.hexdigest()[:12]} mlx {mx.__version__}"
 
 
-CODE = _code_version()  # taken once: the code that is running, whatever becomes of the files
+# taken once: the code that is running, whatever becomes of the files
+CODE, CODE_FOR_CNF = _version(DECISIVE), _version(DECISIVE + DECISIVE_FOR_CNF)

@@ -31,7 +31,7 @@ class OneOf:
             return value
         if isinstance(value, str) and Path(value).suffix.lower() in self.suffixes:
             return value
-        near = get_close_matches(str(value)[:ECHOED], self.names, n=1, cutoff=0.5)
+        near = get_close_matches(str(value)[:ECHOED].lower(), self.names, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         files = f", or a file ending in one of {', '.join(self.suffixes)}" if self.suffixes else ""
         raise ValueError(
@@ -48,8 +48,10 @@ class Whole:
 
     def read(self, value) -> int:
         try:
-            number = int(value) if isinstance(value, str) else value
-        except ValueError:
+            number = float(value.replace(",", "")) if isinstance(value, str) else value
+            if isinstance(value, str) and number == int(number):  # 10,000 and 1e4 are whole too
+                number = int(number)
+        except (ValueError, OverflowError):
             number = None
         if type(number) is not int or not self.low <= number <= self.high:
             raise ValueError(

@@ -21,8 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Not -ffast-math, which would break infinities for nearly no gain. Without contraction, which would
-# gain some 2% of a training step, every number stays what it is without these flags, to its last bit.
+# Not -ffast-math, which would break infinities for nearly no gain. Without contraction, which gains
+# little, every number stays what it is without these flags, to its last bit.
 FLAGS = "-march=native -fno-math-errno -fno-trapping-math -ffp-contract=off"
 HEADER = "mlx/backend/cpu/compiled_preamble.h"  # of every kernel
 

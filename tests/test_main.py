@@ -99,7 +99,9 @@ def test_the_users_own_points(run, dim):
         output = run("--target", "own.csv", "--network", network).output
         apart = float(re.search(r"two true samples are ([\d.e+]+) apart", output)[1])
         assert 1 < apart < 1e5
-        assert "in squared units of 'own.csv'" in output
+        assert "in squared units of 'own.csv'" in output and "points drawn again from" in output
+        columns = f"columns: {', '.join('abc'[:dim])}\n"
+        assert re.search(rf"^target      300 points of own.*; {columns}", output, re.MULTILINE)
     units = options_of(newest())["units"]
     np.testing.assert_allclose(units["mean"], table.mean(axis=0))
     np.testing.assert_allclose(units["scale"], table.std(axis=0))
@@ -115,7 +117,8 @@ def test_columns_of_a_file(program, checkpoint):
         np.testing.assert_allclose(options_of(path)["units"]["mean"], table.mean(axis=0)[[2, 0]])
     assert program("sample", path, "-n", "5", "--out", "a.csv").exit_code == 0
     assert Path("a.csv").read_text().splitlines()[0] == "time,mass"
-    assert "wide" in run_error(program, "--target", "own.csv", "--columns", "wide")
+    wrong = run_error(program, "--target", "own.csv", "--columns", "wide")
+    assert "'--columns'" in wrong and "no column 'wide'; it has mass, length, time" in wrong
     assert "--columns" in run_error(program, "--columns", "1")
 
 
@@ -214,6 +217,9 @@ def test_options_without_effect_are_answered(run):
     said = run("--network", "exact").stderr
     for option in ("--steps", "--batch-size", "--width", "--depth"):
         assert f"{option} has no effect: the exact field" in said
+    idle = run("--probes", "5", "--gradient", "adjoint", "--regularization", "2")
+    assert "found in runs/" not in idle.output  # the first of these options
+    assert "found in runs/" in run().output  # the same training without them
     effective = run("--method", "sb", "--regularization", "2", "--rtol", "1e-3").stderr
     assert "Warning" not in effective
 

@@ -9,7 +9,7 @@ from figures.subject import Subject
 from lab.config import CNF
 from metrics import quoted
 
-NEAR = 0.85  # of a step, and down from 1 / 0.85 of it: what the smooth curve is a mean of
+NEAR = 0.85  # the smooth curve is at step n a mean over the steps from 0.85 n to n / 0.85
 
 
 def refusal(run) -> str | None:
@@ -31,7 +31,7 @@ def plot_loss(out, losses, excess, title: str, what: str = "flow-matching loss")
     Args:
         losses: (step, loss) pairs, each a mean over the steps since the last.
         excess: a `metrics.ExcessLoss`, or None where the least loss is not known.
-        what: the loss is.
+        what: name of the loss, for its axis.
     """
     steps, values = np.array(losses).T
     every = int(steps[1] if len(steps) > 1 else 1)

@@ -10,7 +10,7 @@ from figures.geometry import bounding_box, bounding_limits, density_grid, densit
 from figures.subject import Subject
 from lab.config import CNF
 from lab.run import Run
-from machine.keys import EVALUATION, step_key
+from machine.keys import LAW_OF_TRAINING, step_key
 
 TIMES = (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1)
 SHOWN_POINTS = 8_192  # of training
@@ -28,7 +28,7 @@ def law_of_training(run: Run, times, count: int) -> np.ndarray:
     """What the network was shown at some times: (T, N, D) samples of xt, paired as in training."""
     batch = run.config.batch_size
     parts, target = [], run.target.standardized()
-    for key in mx.random.split(step_key(run.config.seed, EVALUATION - 2), -(-count // batch)):
+    for key in mx.random.split(step_key(run.config.seed, LAW_OF_TRAINING), -(-count // batch)):
         x0_key, x1_key, pair_key, noise_key = mx.random.split(key, 4)
         x0, x1 = run.source.sample(batch, x0_key), target.sample(batch, x1_key)
         x0, x1 = run.method.couple(x0, x1, pair_key)
@@ -73,8 +73,9 @@ def _in_the_plane(figure, rows, times, names, labels):
     for line, label, densities in zip(grid, rows, laws, strict=True):
         for axes, density in zip(line, densities, strict=True):
             image = style.show_grid(axes, density, box, **look)
-            axes.set(xlabel=labels[0], ylabel=f"{label}\n{labels[1]}")
+            axes.set_ylabel(f"{label}\n{labels[1]}")
             axes.label_outer()
+    grid[-1][len(times) // 2].set_xlabel(labels[0])  # once: a user's name may be long
     above = [f"{names[0]}\n", *[""] * (len(times) - 2), f"{names[1]}\n"]
     for axes, name, t in zip(grid[0], above, times, strict=True):
         axes.set_title(f"{name}$t = {t:.2g}$", fontsize=9)

@@ -203,7 +203,9 @@ def test_the_table_says_of_what_it_is(compare):
 
 def test_json_is_the_table_and_nothing_else(compare):
     result = compare("--method", "cfm", "--solver", "euler", "--solver", "rk4", "--json")
-    rows = json.loads(result.stdout)
+    found = json.loads(result.stdout)
+    rows = found["rows"]
+    assert (found["source"], found["target"]) == ("8gaussians", "moons")
     for row, kept in zip(rows, table(), strict=True):
         assert row.keys() == kept.keys()
         for name, value in row.items():

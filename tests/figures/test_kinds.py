@@ -183,7 +183,7 @@ def test_the_law_of_a_time_is_in_its_row_and_column(drawn):
         assert axes.images[0].get_clim() == (0, 1)
     np.testing.assert_allclose(masses[:3], masses[3:])  # one scale at each time
     assert "density" in bar.get_ylabel()
-    assert (panels[5].get_xlabel(), panels[3].get_ylabel()) == ("width", "moving\nprice_\\$")
+    assert (panels[4].get_xlabel(), panels[3].get_ylabel()) == ("width", "moving\nprice_\\$")
 
 
 def test_laws_on_a_line_stand_at_their_times(drawn):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from files import tables
-from files.tables import read_table
+from files.tables import ColumnError, read_table
 
 TABLE = np.array([[1.0, -2.5], [3e5, 4.0], [0.125, 1e-3]])
 ROWS = ["1,-2.5", "3e5,4", "0.125,0.001"]
@@ -208,3 +208,32 @@ def test_other_bad_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "LARGEST_FILE", 3)
     with pytest.raises(ValueError, match="more than the 0 MB that are read"):
         read_table(written(tmp_path, "1,2\n3,4"))
+
+
+def test_every_cell_may_be_in_quotation_marks(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('"a","b, c"\n"1.5","2.5"\n"3","4"\n')
+    points, names = read_table(path)
+    assert names == ("a", "b, c")
+    np.testing.assert_array_equal(points, [[1.5, 2.5], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n202,867,4486,521\n1,2,3,4\n", "header in line 1 that does not name its 4 columns"),
+        ("a,b,c\n1,2\n3,4\n", "header in line 1 that does not name its 2 columns"),
+        ("a,b\n1,2\n3,NA\n", "a number that is missing .* in line 3, column b; rows must be whole"),
+    ],
+)
+def test_what_does_not_fit_is_told(tmp_path, text, words):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_table(tmp_path / "a.csv")
+
+
+def test_a_wrong_choice_is_its_own_error(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,5\n")
+    for columns in (["c"], ["0"], ["a", "a"], []):
+        with pytest.raises(ColumnError):
+            read_table(tmp_path / "a.csv", columns)

@@ -37,7 +37,11 @@ def test_the_help_page_tells_the_defaults_that_are():
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (Whole(1, 10), {"3": 3, 10: 10, " 7 ": 7}, ["0", 11, "2.5", 2.0, True, "x", None, [1]]),
+        (
+            Whole(1, 10_000),
+            {"3": 3, 10: 10, " 7 ": 7, "1e4": 10_000, "2,000": 2000},
+            ["0", 10_001, "2.5", 2.0, True, "x", None, [1]],
+        ),
         (Number(0, 1), {"0.5": 0.5, 0: 0.0, 1.0: 1.0}, ["nan", "inf", -0.1, True, "x", None, {}]),
         (Number(0, 1, above=True), {"1e-9": 1e-9}, [0, "0", "1.1"]),
         (OneOf(["a", "b"], (".csv",)), {"a": "a", "my/B.CSV": "my/B.CSV"}, ["c", 1, None, "x.npy"]),

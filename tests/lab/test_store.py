@@ -51,15 +51,20 @@ def test_another_code_is_another_run(folder, monkeypatch):
 
 def test_the_code_version_is_of_the_code(tmp_path, monkeypatch):
     root = store.ROOT
-    for pattern in store.DECISIVE:
+    patterns = store.DECISIVE + store.DECISIVE_FOR_CNF
+    for pattern in patterns:
         for path in root.glob(pattern):
             copy = tmp_path / path.relative_to(root)
             copy.parent.mkdir(exist_ok=True)
             copy.write_bytes(path.read_bytes())
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    assert store._code_version() == store.CODE
+    assert store._version(store.DECISIVE) == store.CODE
+    assert store._version(patterns) == store.CODE_FOR_CNF
+    (tmp_path / "solver.py").write_bytes(b"# another")
+    assert store._version(store.DECISIVE) == store.CODE
+    assert store._version(patterns) != store.CODE_FOR_CNF
     (tmp_path / "cfm.py").write_bytes(b"# another")
-    assert store._code_version() != store.CODE
+    assert store._version(store.DECISIVE) != store.CODE
 
 
 def test_what_is_loaded_is_what_was_kept(folder):
