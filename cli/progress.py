@@ -35,15 +35,16 @@ def overall_progress(length: float, label: str) -> Iterator[Callable]:
 
 
 def _lines(length: float, label: str) -> Callable:
-    began, shown = time.monotonic(), 0
+    began, first, shown = time.monotonic(), None, 0
 
     def show(done, text):
-        nonlocal shown
+        nonlocal first, shown
+        first = done if first is None else first  # what was done before says nothing of the pace
         part, passed = int(done * LINES / length), time.monotonic() - began
-        if part == shown or passed < PATIENCE:
+        if part == shown or passed < PATIENCE or done == first:
             return
         shown = part
-        left = passed * (length - done) / done
+        left = passed * (length - done) / (done - first)
         click.echo(f"{label} {done / length:.0%}  {text}  {left:.0f} s left", err=True)
 
     return show
