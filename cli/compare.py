@@ -33,7 +33,6 @@ COMPARISON = "Comparison"
 
 
 @command
-@config_options("method", "solver", "points", "network")
 @config_option(
     "method",
     names=("--method", "methods"),
@@ -48,6 +47,7 @@ COMPARISON = "Comparison"
     default=["euler", "rk4", "dopri5"],
     help="ODE solver; may be given several times.",
 )
+@config_options("method", "solver", "points", "network")
 @config_option("network", help="Network to train.", kind=OneOf(NETWORKS))
 @option(
     FIRST,
