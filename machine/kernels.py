@@ -7,8 +7,9 @@ MLX's own calls are changed, those whose output lies in our folder.
 
 MLX keeps its kernels in the temporary folder under their names alone. Ours must not be taken for
 others, nor others' for ours, so they have a folder of their own, named after processor, compiler,
-flags and MLX. `FOLDER` is that folder, or None where nothing was done: without a compiler, where
-no folder can be made, or where the environment variable FLOW_MATCHING_NATIVE is 0.
+flags and MLX. `FOLDER` is that folder, or None where nothing was done: without a compiler that
+understands us, where no folder can be made, or where the environment variable
+FLOW_MATCHING_NATIVE is 0.
 """
 
 import hashlib
@@ -52,7 +53,7 @@ def prepare() -> Path | None:
     try:
         folder = _folder(compiler)
         _write_script(folder / "bin" / "g++", folder, compiler, include)
-    except OSError:
+    except (OSError, RuntimeError, ImportError):  # no folder, no home, no record of MLX
         return None
     os.environ["PATH"] = f"{folder / 'bin'}{os.pathsep}{paths}"
     os.putenv("TMPDIR", str(folder))  # for MLX alone: Python's own temporary folder stays
@@ -82,6 +83,9 @@ def _write_script(path: Path, folder: Path, compiler: str, include: Path):
     script = SCRIPT.format(**words, header=HEADER, flags=FLAGS)
     if path.exists() and path.read_text() == script:
         return
+    command = [compiler, *FLAGS.split(), "-x", "c++", "-fsyntax-only", os.devnull]
+    if subprocess.run(command, capture_output=True).returncode:
+        raise OSError(f"{compiler} does not know {FLAGS}")
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f"g++.{os.getpid()}")
     part.write_text(script)

@@ -55,6 +55,11 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
 
 def test_without_a_compiler_or_a_cache_everything_works(tmp_path):
     assert python(NUMBERS, tmp_path, PATH=str(tmp_path))[-1] == "None"
+    (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "g++").chmod(0o755)
+    assert python(
+        "from machine import kernels; print(kernels.FOLDER)", tmp_path, PATH=str(tmp_path)
+    ) == ["None"]
     (tmp_path / "file").write_text("")
     assert python(NUMBERS, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
 
