@@ -28,6 +28,8 @@ from cli.options import (
     given,
     option,
     out,
+    require_runs,
+    retrain,
     say_what_has_no_effect,
     usage_errors,
     warn,
@@ -65,12 +67,7 @@ VERSION = "1.0.0"
     metavar="CHECKPOINT",
     help="Go on with the unfinished training that is kept in this file, by its own options.",
 )
-@option(
-    TRAINING,
-    "--retrain",
-    is_flag=True,
-    help="Train even if runs/ has a network that was trained by the same options and code.",
-)
+@retrain
 @option(
     TRAINING,
     "--save-every",
@@ -113,9 +110,8 @@ def main(context, figures, out, resume, retrain, save_every, **options):
         outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
     say_what_has_no_effect(context, run)
     _report_points(run)
-    old = not (run.is_exact or retrain) and store.checkpoint_path(run).exists()
     learned = _learn(run, start=start, retrain=retrain, save_every=save_every)
-    if old and not (learned.found or learned.history.resumed):
+    if learned.replaced:
         warn(f"'{learned.path}' was trained by other code, and has been trained again")
     _report_training(learned)
     with usage_errors():
@@ -162,7 +158,7 @@ def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, P
     for path in outs.values():
         require_writable(path)
     if not run.is_exact:
-        require_writable(store.FOLDER / "checkpoint.safetensors", "the folder 'runs'")
+        require_runs()
     return outs
 
 
@@ -231,11 +227,10 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
         )
     unit = ""
     if units := run.config.units:
-        widest = units.columns[max(range(len(units.scale)), key=lambda c: units.scale[c])]
-        unit = (
-            f", in squared units of '{run.config.target}', of which {widest} is the widest column"
-        )
-        unit = unit if len(units.columns) > 1 else unit.partition(", of")[0]
+        unit = f", in squared units of '{run.config.target}'"
+        if len(units.columns) > 1:
+            _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])
+            unit += f", of which {widest} is the widest column"
     click.echo(
         f"sampling    {run.config.samples:,} points with {run.config.solver}, "
         f"{generated.seconds:.2f} s, NFE {solution.nfe} "

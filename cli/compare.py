@@ -14,6 +14,8 @@ from cli.options import (
     device,
     option,
     out,
+    require_runs,
+    retrain,
     say_what_has_no_effect,
     usage_errors,
     warn,
@@ -25,11 +27,8 @@ from figures.subject import target_sample
 from lab import comparison
 from lab.config import FIRST, Config
 from lab.run import Run
-from lab.store import FOLDER
 from lab.values import OneOf, Whole
 from models import NETWORKS
-
-COMPARISON = "Comparison"
 
 
 @command
@@ -63,12 +62,7 @@ COMPARISON = "Comparison"
     default=1,
     help="Train every method with so many seeds, from --seed on.",
 )
-@option(
-    COMPARISON,
-    "--retrain",
-    is_flag=True,
-    help="Train even if runs/ has networks that were trained by the same options and code.",
-)
+@retrain
 @out("media/compare.png", FIGURE, "Figure to write; the tables go beside it, .md and .csv.")
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @device
@@ -86,8 +80,9 @@ def compare(context, methods, solvers, nfe, seeds, retrain, out, as_json, **opti
     """
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
     tables = [out.with_suffix(suffix) for suffix in (".md", ".csv")]
-    for path in (out, *tables, FOLDER / "checkpoint.safetensors"):
+    for path in (out, *tables):
         require_writable(path)
+    require_runs()
     with usage_errors():
         planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe)
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))

@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import mlx.core as mx
 
-from cli.values import Value
+from cli.values import Value, require_writable
 from files.checkpoints import CheckpointError
 from lab import store
-from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, ConfigError
+from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING, ConfigError
 from lab.run import Run, without_effect
 from lab.values import OneOf
 from odeint import OdeError
@@ -132,6 +132,19 @@ device = option(
     expose_value=False,
     help="Device that computes: the GPU where there is one, unless told otherwise.",
 )
+
+
+retrain = option(
+    TRAINING,
+    "--retrain",
+    is_flag=True,
+    help="Train even if runs/ has a network that was trained by the same options and code.",
+)
+
+
+def require_runs():
+    """Raise a usage error unless checkpoints can be written."""
+    require_writable(store.FOLDER / "checkpoint.safetensors", "the folder 'runs'")
 
 
 def out(default: str | None, type, help: str):

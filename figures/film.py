@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from figures import style
-from figures.geometry import density_grid, density_line
+from figures.geometry import between, density_grid, density_line
 from figures.stage import TALLEST, UNSEEN, Stage, reach
 from files.whole import whole
 
@@ -118,7 +118,7 @@ def _scene(stage: Stage, paths, times, title, names):
 def _in_the_plane(stage: Stage, axes, paths, times):
     """The moving parts of two dimensions, and what moves them to frame k."""
     paths = paths[..., :2]
-    drawn = _at(paths[:, :SHOWN], times)
+    drawn = between(paths[:, :SHOWN], times)
     axes.scatter(*drawn[0].T, s=4, color=style.SOURCE, linewidths=0, alpha=0.4)
     look = {"vmin": 0, "vmax": 1, "interpolation": "bilinear"}
     cloud = style.show_grid(axes, np.zeros((1, 1)), stage.box, **look)
@@ -128,7 +128,7 @@ def _in_the_plane(stage: Stage, axes, paths, times):
 
     def move(k):
         hue = style.TIME(times[k])[:3]
-        cloud.set_data(density_grid(_at(paths, times[[k]])[0], stage.box, cells=120))
+        cloud.set_data(density_grid(between(paths, times[[k]])[0], stage.box, cells=120))
         cloud.set_cmap(ListedColormap([(*hue, alpha) for alpha in LEVELS]))
         dots.set_offsets(drawn[k])
         dots.set_color(hue)
@@ -143,7 +143,7 @@ def _in_the_plane(stage: Stage, axes, paths, times):
 
 def _on_a_line(stage: Stage, axes, paths, times):
     """The moving parts of one dimension, which move to the right as time passes."""
-    drawn = _at(paths[:, :SHOWN, 0], times)
+    drawn = between(paths[:, :SHOWN, 0], times)
     clouds = [paths[0], paths[-1], *([] if stage.target is None else [stage.target])]
     x = density_line(paths[0].ravel(), stage.box)[0]
     heights = np.array([density_line(cloud.ravel(), stage.box)[1] for cloud in clouds])
@@ -158,7 +158,7 @@ def _on_a_line(stage: Stage, axes, paths, times):
 
     def move(k):
         hue = style.TIME(times[k])
-        now = scale * density_line(_at(paths, times[[k]]).ravel(), stage.box)[1]
+        now = scale * density_line(between(paths, times[[k]]).ravel(), stage.box)[1]
         density.set_data(times[k] + np.where(now > UNSEEN, now, np.nan), x)
         dots.set_offsets(places[k])
         density.set_color(hue)
@@ -169,14 +169,6 @@ def _on_a_line(stage: Stage, axes, paths, times):
         trails.set_color(np.repeat(style.TIME(times[starts]), drawn.shape[1], axis=0))
 
     return [trails, density, dots], move
-
-
-def _at(paths, times) -> np.ndarray:
-    """States at some times in [0, 1], between the times of the paths by straight lines."""
-    place = np.asarray(times) * (len(paths) - 1)
-    before = np.minimum(place.astype(int), len(paths) - 2)
-    late = (place - before).reshape(-1, *[1] * (paths.ndim - 1))
-    return (1 - late) * paths[before] + late * paths[before + 1]
 
 
 def _pictures(draw, count, progress) -> Iterator[np.ndarray]:

@@ -41,6 +41,14 @@ def middles(limits, cells: int) -> np.ndarray:
     return limits[0] + (limits[1] - limits[0]) * (np.arange(cells) + 0.5) / cells
 
 
+def between(paths: np.ndarray, times) -> np.ndarray:
+    """States (S, …) at S times in [0, 1] of paths (T, …), by straight lines from time to time."""
+    place = np.asarray(times) * (len(paths) - 1)
+    before = np.minimum(place.astype(int), len(paths) - 2)
+    late = (place - before).reshape(-1, *[1] * (paths.ndim - 1))
+    return (1 - late) * paths[before] + late * paths[before + 1]
+
+
 def density_grid(points: np.ndarray, box, cells: int = 200, bandwidth: float | None = None):
     """A kernel density estimate of points (N, ≥ 2) on a grid over box = (x0, x1, y0, y1).
 

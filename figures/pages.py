@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from exact import exact_velocity
-from figures.geometry import bounding_box, density_grid
+from figures.geometry import between, bounding_box, density_grid
 from figures.schedule_table import schedule_table
 from files.whole import whole
 
@@ -134,10 +134,7 @@ def _labels(labels, dim: int) -> list[str]:
 
 def _evenly(paths, count: int) -> np.ndarray:
     """Paths (T, N, D) at so many times evenly from 0 to 1, or at their own if these are fewer."""
-    places = np.linspace(0, len(paths) - 1, min(count, len(paths)))
-    before = np.minimum(places.astype(int), len(paths) - 2)
-    part = (places - before)[:, None, None]
-    return (1 - part) * paths[before] + part * paths[before + 1]
+    return between(paths, np.linspace(0, 1, min(count, len(paths))))
 
 
 def _box(drawn, *ends) -> list[float]:

@@ -13,7 +13,7 @@ import numpy as np
 from files.whole import whole
 from lab.config import CNF, Config, ConfigError
 from lab.evaluation import generate, of_network, of_solver
-from lab.run import Run, settle
+from lab.run import Run, settle, solved_by
 from lab.store import learn
 from metrics import quoted
 from odeint import OdeError
@@ -78,14 +78,14 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[
         raise ConfigError("power", "is of 'poly', which is not compared.")
     steps = {solver: _steps(solver, nfe) or config.ode_steps for solver in solvers}
 
-    def runs_of(method, seed, config):
-        chosen = replace(config, method=method, seed=seed, **_not_for(method))
-        return [settle(replace(chosen, solver=s, ode_steps=steps[s])) for s in solvers]
+    def settled(method, seed, config):
+        return settle(replace(config, method=method, seed=seed, **_not_for(method)))
 
-    if len({runs_of(method, config.seed, config)[0].source.name for method in methods}) > 1:
+    if len({settled(method, config.seed, config).source.name for method in methods}) > 1:
         config = replace(config, source="normal")
     seeds = range(config.seed, config.seed + seeds)
-    return [runs_of(method, seed, config) for method in methods for seed in seeds]
+    runs = [settled(method, seed, config) for method in methods for seed in seeds]
+    return [[solved_by(run, solver, steps[solver]) for solver in solvers] for run in runs]
 
 
 def _not_for(method: str) -> dict[str, None]:

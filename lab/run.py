@@ -159,9 +159,6 @@ def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Datase
 def _filled(config: Config, method, source: Dataset) -> Config:
     """The options with every default that depended on others."""
     cnf = config.method == CNF
-    steps = config.ode_steps
-    if steps is None and not SOLVERS[config.solver].adaptive:
-        steps = FIXED_STEPS
     return replace(
         config,
         source=source.name,
@@ -171,7 +168,19 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         lr=config.lr or (CNF_LR if cnf else LR),
         activation=config.activation or _activation_of(config.network),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
-        ode_steps=steps,
+        ode_steps=_ode_steps(config.solver, config.ode_steps),
+    )
+
+
+def _ode_steps(solver: str, steps: int | None) -> int | None:
+    """The equal steps of a solver; None if it chooses its own."""
+    return steps if steps or SOLVERS[solver].adaptive else FIXED_STEPS
+
+
+def solved_by(run: Run, solver: str, steps: int | None) -> Run:
+    """The same run, its flow followed by another solver."""
+    return replace(
+        run, config=replace(run.config, solver=solver, ode_steps=_ode_steps(solver, steps))
     )
 
 

@@ -53,6 +53,7 @@ class Learned:
         history: how its training went, and all that is needed to go on; None for the exact field.
         path: where it is kept; None for the exact field.
         found: whether it was there already, and nothing was trained.
+        replaced: whether another file was kept there, of the same options by other code.
     """
 
     run: Run
@@ -60,6 +61,7 @@ class Learned:
     history: History | None = None
     path: Path | None = None
     found: bool = False
+    replaced: bool = False
 
 
 def learn(
@@ -87,9 +89,10 @@ def learn(
     if start and start.history.steps >= run.config.steps:
         os.utime(start.path, ns=(time.time_ns(),) * 2)  # so that it is the newest
         return replace(start, found=True)
+    replaced = not (start or retrain) and checkpoint_path(run).exists()
     model = start.field if start else new_model(run)
     history, path = _train(run, model, on_look, save_every, start and start.history.state)
-    return Learned(_with_learned_source(run, model), model, history, path)
+    return Learned(_with_learned_source(run, model), model, history, path, replaced=replaced)
 
 
 def new_model(run: Run):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from figures import film, style
+from figures.geometry import between
 from figures.film import AnimationError, animate
 from figures.stage import Stage, reach
 
@@ -74,7 +75,7 @@ def test_particles_flow_from_source_to_target(tmp_path, monkeypatch):
 
 def test_frames_between_the_times_of_the_paths_are_interpolated():
     squares = np.arange(5.0)[:, None, None] ** 2
-    found = film._at(squares, [0, 0.25, 0.375, 1]).ravel()
+    found = between(squares, [0, 0.25, 0.375, 1]).ravel()
     assert found.tolist() == [0, 1, 2.5, 16]
 
 
