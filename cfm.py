@@ -171,8 +171,15 @@ class Method:
 
         Times are stratified: one in each of N equal parts of [0, 1], uniform in its part.
         """
-        t, noise = self.draw(x0.shape, as_key(key))
-        xt, ut = self.sample(t, x0, x1, noise)
+        return self.error(model, *self.examples(x0, x1, as_key(key)))
+
+    def examples(self, x0, x1, key):
+        """What a network is to learn of pairs (N, D): t (N, 1), xt (N, D) and ut (N, D)."""
+        t, noise = self.draw(x0.shape, key)
+        return t, *self.sample(t, x0, x1, noise)
+
+    def error(self, model, t, xt, ut):
+        """The loss of these examples."""
         return mx.mean(mx.square(model(t, xt) - ut))
 
     def draw(self, shape, key):

@@ -16,13 +16,14 @@ import numpy as np
 
 from cfm import Method
 from datasets import Dataset, Mixture, Points
-from models import column
+from machine.elementary import exp_negative
 from machine.streams import rowwise
+from models import column
 
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
 CLOUD_WIDTH = 0.025  # of each of those, as a part of the target's own width
-CHUNK = 2**18  # posterior weights held at once, 1 MB each array
+PLACES, POINTS = 512, 256  # whose posterior weights are held at once
 NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there
 
 
@@ -117,33 +118,54 @@ class ExactVelocity:
         return max(schedule.margin, NEAREST if vanishes and sigma.item() == 0 else 0.0)
 
     def _posterior_means(self, x, alpha, beta, variance):
-        """E[y | xt = x] and E[m | xt = x], each (N, D), by a running log-sum-exp over points."""
-        means = self.source.means.astype(x.dtype)
-        at = x[:, None, :] - beta[:, None] * means
-        size = max(1, CHUNK // (at.shape[0] * at.shape[1]))
-        top = mx.full((x.shape[0], 1, 1), -math.inf, x.dtype)
-        state = top, mx.zeros_like(top), mx.zeros_like(x), mx.zeros_like(x)
-        points = self.target.means
-        for first in range(0, points.shape[0], size):
-            chunk = points[first : first + size].astype(x.dtype)
-            (chunk,) = mx.depends([chunk], list(state))  # one after another, not all in memory
-            state = _accumulate(*state, at, chunk, means, alpha, variance)
-        _, total, y, m = state
-        return y / total[:, 0], m / total[:, 0]
+        """E[y | xt = x] and E[m | xt = x], each (N, D)."""
+        means, points = (mixture.means.astype(x.dtype) for mixture in (self.source, self.target))
+        count, components = len(x), len(means)
+        at = (x[:, None] - beta[:, None] * means).reshape(count * components, -1)
+        scale = -0.5 / variance
+        if len(scale) > 1:  # one for every pair of place and component, as in `at`
+            alpha, scale = (mx.repeat(column, components, axis=0) for column in (alpha, scale))
+        top, sums = (s.T.reshape(count, components, -1) for s in _sums(at.T, points, alpha.T, scale.T))
+        sums = sums * exp_negative(top - mx.max(top, axis=1, keepdims=True))
+        total = mx.sum(sums, axis=1)
+        m = mx.sum(sums[..., :1] * means, axis=1)
+        return total[:, 1:] / total[:, :1], m / total[:, :1]
+
+
+def _sums(at, points, alpha, scale):
+    """For every column of `at` (D, R) its largest logit (1, R), and Σ w and Σ w y over the points
+    (1 + D, R), divided by the largest w.
+
+    Taken in blocks, one after another, that a processor's cache can hold.
+    """
+    done = []
+    for first in range(0, at.shape[1], PLACES):
+        part = slice(first, first + PLACES)
+        alphas, scales = (row[:, part] if row.size > 1 else row for row in (alpha, scale))
+        (place,) = mx.depends([at[:, part]], done[-1]) if done else (at[:, part],)
+        top = mx.full((1, place.shape[1]), -math.inf, at.dtype)
+        state = top, mx.zeros((1 + len(at), place.shape[1]), at.dtype)
+        for start in range(0, len(points), POINTS):
+            (some,) = mx.depends([points[start : start + POINTS]], list(state))
+            state = _accumulate(*state, place, some, alphas, scales)
+        done.append(list(state))
+    return (mx.concatenate(arrays, axis=1) for arrays in zip(*done, strict=True))
+
+
+def _accumulate(top, sums, at, points, alpha, scale):
+    """Add some points to the sums, and divide them by the largest w so far.
+
+    MLX's kernels for a CPU are ten times as slow where shapes differ in them, so that nothing else
+    is fused.
+    """
+    apart = [at[d] - points[:, d : d + 1] * alpha for d in range(points.shape[1])]
+    logits = _square_length(*apart) * scale
+    new_top = mx.maximum(top, mx.max(logits, axis=0, keepdims=True))
+    weights = exp_negative(logits - new_top)
+    beside_one = mx.concatenate([mx.ones_like(points[:, :1]), points], axis=1)
+    return new_top, exp_negative(top - new_top) * sums + beside_one.T @ weights
 
 
 @mx.compile
-def _accumulate(top, total, y, m, at, points, means, alpha, variance):
-    """Add a chunk of points to the sums of w, w y and w m, all divided by the largest w so far."""
-    squares = sum(
-        mx.square(at[..., d, None] - (alpha * points[:, d])[:, None])  # faster than a sum over D
-        for d in range(points.shape[1])
-    )
-    logits = -squares / (2 * variance[..., None])
-    new_top = mx.maximum(top, mx.max(logits, axis=(1, 2), keepdims=True))
-    fade = mx.power(math.e, top - new_top)
-    weights = mx.power(math.e, logits - new_top)  # in float64 exact, where `exp` is not
-    of_point, of_component = mx.sum(weights, axis=1), mx.sum(weights, axis=2)
-    total = fade * total + mx.sum(of_component, axis=1)[:, None, None]
-    y = fade[:, 0] * y + of_point @ points
-    return new_top, total, y, fade[:, 0] * m + of_component @ means
+def _square_length(*components):
+    return sum(mx.square(component) for component in components)

@@ -267,6 +267,14 @@ class MaximumLikelihood:
 
     def pair_loss(self, model, x0, x1, key=None):
         """−mean log p1(x1), in nats; x0 is not used."""
+        return self.error(model, x1, key)
+
+    def examples(self, x0, x1, key):
+        """What a network is to learn of pairs: where they end, and a key for the probes."""
+        return x1, key
+
+    def error(self, model, x1, key=None):
+        """The loss of these examples."""
         how = dict(vars(self))
         source = how.pop("source_log_prob") or model.source.log_prob
         return -mx.mean(log_prob(model, x1, source, key=key, **how))

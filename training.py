@@ -26,10 +26,12 @@ from cfm import coupling_key
 from files.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
+from machine.streams import beside
 from models import build, describe
 
 LOOK_EVERY = 100  # steps between looks at the loss
-DRAW_AHEAD = 25  # steps whose samples are drawn together, which costs half as much
+DRAW_AHEAD = 100  # steps that are drawn together, at most, which costs half as much
+DRAWN = 2**21  # points that are drawn together, at most
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
 
 
@@ -269,52 +271,58 @@ LR_SCHEDULES: dict[str, Callable] = {
 
 
 def _batches(method, source, target, count: int, seed: int, step: int) -> Iterator[tuple]:
-    """(x0, x1, key) for one step after the other, from `step` on: its pairs, and for its loss.
+    """What the network is shown in one step after the other, from `step` on: `method.examples`.
 
     Several steps are drawn together, each from its own key, and always the same ones together, so
     that what a step is given does not depend on where training began.
     """
     match = method.coupling.match
-    ahead = DRAW_AHEAD if match is None else min(DRAW_AHEAD, MATCH_AHEAD // count**2 + 1)
+    most = DRAWN // count if match is None else MATCH_AHEAD // count**2
+    ahead = min(DRAW_AHEAD, most + 1)
 
     def draw(key):
-        source_key, target_key, loss_key = mx.random.split(key, 3)
-        return source.sample(count, source_key), target.sample(count, target_key), loss_key
+        source_key, target_key, examples_key = mx.random.split(key, 3)
+        pairs = source.sample(count, source_key), target.sample(count, target_key), examples_key
+        return method.examples(*pairs) if match is None else pairs
 
-    draw_all, keys_of = mx.compile(mx.vmap(draw)), mx.vmap(coupling_key)
+    draw_all, examples_of = (mx.compile(mx.vmap(each)) for each in (draw, method.examples))
+    keys_of = mx.vmap(coupling_key)
 
     def begin(first):
         """Draw the steps from `first` on, and begin to match them."""
-        keys = mx.stack([step_key(seed, n) for n in range(first, first + ahead)])
-        x0, x1, keys = draw_all(keys)
-        return x0, x1, keys, match(x0, x1, keys_of(keys)) if match else None
+        with beside():
+            drawn = draw_all(mx.stack([step_key(seed, n) for n in range(first, first + ahead)]))
+        mx.async_eval(drawn)
+        if match is None:
+            return lambda: drawn
+        x0, x1, keys = drawn
+        places = match(x0, x1, keys_of(keys))
+        return lambda: examples_of(x0, mx.take_along_axis(x1, places()[..., None], axis=1), keys)
 
     def in_order(first):
         coming = begin(first)
         while True:
             first += ahead
-            # what comes next is begun before, so that the host matches it during these steps
-            (x0, x1, keys, places), coming = coming, begin(first)
-            if match:
-                x1 = mx.take_along_axis(x1, places()[..., None], axis=1)
-            yield from zip(x0, x1, keys, strict=True)
+            # what comes next is begun before, so that it is drawn and matched during these steps
+            drawn, coming = coming, begin(first)
+            yield from zip(*drawn(), strict=True)
 
     skipped = step % ahead
     return itertools.islice(in_order(step - skipped), skipped, None)
 
 
 def _update(learner: _Learner, average: float, method) -> Callable:
-    """(x0, x1, key) → loss: an update of all that the learner holds.
+    """Examples → loss: an update of all that the learner holds.
 
     Compiled, unless the method says that its loss has values to look at on the way.
     """
     model, optimizer, averaged = learner.model, learner.optimizer, learner.averaged
     compiled = getattr(method, "compiled", True)
     state = [model.state, optimizer.state, averaged]
-    value_and_grad = nn.value_and_grad(model, method.pair_loss)
+    value_and_grad = nn.value_and_grad(model, method.error)
 
-    def step(x0, x1, key):
-        loss, gradient = value_and_grad(model, x0, x1, key)
+    def step(*examples):
+        loss, gradient = value_and_grad(model, *examples)
         optimizer.update(model, gradient)
         n = optimizer.step.astype(mx.float32)
         decay = mx.minimum(average, n / (9 + n))  # a short memory while weights change fast

@@ -6,6 +6,7 @@ separately can have each part on a stream of its own. On a GPU nothing is cut: i
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, wraps
 from itertools import compress
 
@@ -56,6 +57,15 @@ def in_parts(function: Callable, least: int, *arrays) -> list:
         with mx.stream(stream):
             done.append(function(*piece))
     return done
+
+
+def beside():
+    """A context whose work a core of its own does, beside that of the stream in use.
+
+    Where there is one core only, or on a GPU, it is that stream.
+    """
+    others = _streams()[1:] if mx.default_device().type == mx.cpu else []
+    return mx.stream(others[-1]) if others else nullcontext()
 
 
 @cache

@@ -125,15 +125,16 @@ def test_the_flow_has_the_law_of_xt_at_every_time(name):
             assert ks_2samp(found @ direction, expected @ direction).pvalue > 1e-3
 
 
-def test_chunks_change_nothing_and_bound_the_memory(monkeypatch):
+def test_blocks_change_nothing_and_bound_the_memory(monkeypatch):
     x = mx.random.normal((512, 2), key=mx.random.key(1))
     points = DATASETS["moons"].sample(20_000, mx.random.key(2))
     monkeypatch.setattr(streams, "ROWS", 10**9)
     field = exact_velocity(independent("cfm"), DATASETS["normal"], points)
     mx.eval(x, points)
     memory, results = [], []
-    for chunk in (2**18, 10**9):
-        monkeypatch.setattr(exact, "CHUNK", chunk)
+    for places, some in ((exact.PLACES, exact.POINTS), (10**9, 10**9)):
+        monkeypatch.setattr(exact, "PLACES", places)
+        monkeypatch.setattr(exact, "POINTS", some)
         mx.reset_peak_memory()
         before = mx.get_active_memory()
         results.append(np.array(field(mx.array(0.8), x)))

@@ -237,7 +237,7 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
 
 def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
     monkeypatch.setattr(
-        "cfm.Method.pair_loss", lambda self, model, x0, x1, key: model(0.0, x0).sum() * 1e39
+        "cfm.Method.error", lambda self, model, t, xt, ut: model(0.0, xt).sum() * 1e39
     )
     output = run(fails=1).output
     assert "smaller --lr" in output and str(newest()) in output

@@ -50,8 +50,11 @@ class Recorder:
     loss_of: object
     coupling: Coupling = INDEPENDENT
 
-    def pair_loss(self, model, x0, x1, key):
-        return self.loss_of(model, x0, x1, key)
+    def examples(self, x0, x1, key):
+        return x0, x1, key
+
+    def error(self, model, *examples):
+        return self.loss_of(model, *examples)
 
 
 def test_draws_differ_from_step_to_step_and_follow_the_seed():
@@ -231,7 +234,7 @@ def test_transport_is_trained_by_the_seed_alone(monkeypatch):
 
 @pytest.mark.parametrize("name", ["ot", "sb"])
 def test_training_sees_the_coupled_pairs(name):
-    """The loss of `pair_loss` is that of pairs much nearer than independent ones."""
+    """What a network is shown are pairs much nearer than independent ones."""
     distances = {}
     for coupling in ("independent", name):
         method = Recorder(

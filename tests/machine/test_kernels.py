@@ -104,3 +104,12 @@ def test_mlx_before_us_is_told(tmp_path):
     )
     (line,) = python(program, tmp_path)
     assert line.startswith("MLX was imported before")
+
+
+def test_loops_are_marked_as_free_of_dependencies(tmp_path):
+    """A kernel of several results that may lie where its inputs do, and that g++ would not dare to
+    compute several numbers of at once."""
+    *_, folder = python(NUMBERS, tmp_path)
+    sources = [path.read_text() for path in Path(folder).rglob("*.cpp")]
+    loops = [source for source in sources if "for (size_t i = 0;" in source]
+    assert loops and all("#pragma GCC ivdep\n  for (size_t i = 0;" in loop for loop in loops)

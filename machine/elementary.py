@@ -1,0 +1,66 @@
+"""Elementary functions of float32 arrays, several times as fast as MLX's own on Linux.
+
+They are made of additions, multiplications and choices, which a compiler can do for several numbers
+at once. In float64, and in precision, they are at least as good as MLX's.
+"""
+
+import math
+
+import machine  # noqa: F401  before MLX, which it makes fast
+
+import mlx.core as mx
+
+LEAST = -87.0  # below, eˣ is taken for e⁻⁸⁷, which is 10⁻³⁸
+LOG2 = (0.693359375, -2.12194440e-4)  # in two parts, the first of few digits
+
+
+@mx.custom_function
+def exp_negative(x):
+    """eˣ for x ≤ 0, to 3e-7; a quarter of the time of MLX's `exp`."""
+    # MLX's exp of float64 is right to 1e-7 only, its power to 1e-15
+    return _exp_negative(x) if x.dtype == mx.float32 else mx.power(math.e, x)
+
+
+@exp_negative.vjp
+def _(_, cotangent, value):
+    return cotangent * value
+
+
+@mx.compile
+def _exp_negative(x):
+    """e^(f − k log 2): e^f, |f| < 0.35, by its series, and 2ᵏ by the binary digits of k."""
+    x = mx.maximum(x, LEAST)
+    k = mx.floor(0.5 - x / math.log(2))
+    f = (x + k * LOG2[0]) + k * LOG2[1]
+    value = mx.ones_like(f)
+    for n in range(6, 0, -1):
+        value = 1 + value * f / n
+    k = k.astype(mx.int32)
+    for digit in range(7):
+        value = value * mx.where((k & (1 << digit)) != 0, 2.0 ** -(2**digit), 1.0)
+    return value
+
+
+@mx.custom_function
+def tanh(x):
+    """The hyperbolic tangent, to 2e-7; a sixth of the time of MLX's.
+
+    It is 2u / (1 + u²), where u = tanh(x/2) is the seventh convergent of Lambert's continued
+    fraction. The derivative 1 − tanh² x is computed from the value.
+    """
+    return _convergent(x) if x.dtype == mx.float32 else mx.tanh(x)
+
+
+@tanh.vjp
+def _(_, cotangent, value):
+    return cotangent * (1 - mx.square(value))
+
+
+@mx.compile
+def _convergent(x):
+    x = mx.clip(x, -8.5, 8.5)
+    square = mx.square(x)
+    fourth = mx.square(square)
+    p = x * ((135135 / 2 + 17325 / 8 * square) + fourth * (378 / 32 + 1 / 128 * square))
+    q = (135135 + 62370 / 4 * square) + fourth * (3150 / 16 + 28 / 64 * square)
+    return 2 * p * q / (mx.square(p) + mx.square(q))

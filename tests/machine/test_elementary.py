@@ -1,0 +1,32 @@
+"""Our elementary functions against those of numpy in float64."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from machine.elementary import exp_negative, tanh
+
+
+@pytest.mark.parametrize(
+    ("function", "true", "x"),
+    [
+        (exp_negative, np.exp, -np.concatenate([[0.0], np.geomspace(1e-8, 87.0, 40_001)])),
+        (tanh, np.tanh, np.linspace(-20, 20, 40_001)),
+    ],
+)
+def test_values_and_derivatives(function, true, x):
+    with mx.stream(mx.cpu):
+        for dtype, close in ((mx.float32, 4e-7), (mx.float64, 1e-14)):
+            at = mx.array(x, dtype)
+            values, slopes = (np.array(a[0]) for a in mx.vjp(function, [at], [mx.ones_like(at)]))
+            exact = true(np.array(at, np.float64))
+            np.testing.assert_allclose(values, exact, rtol=close)
+            slope = exact if true is np.exp else 1 - exact**2
+            np.testing.assert_allclose(slopes, slope, rtol=close, atol=close)
+
+
+def test_exponential_at_and_beyond_its_limits():
+    """A weight of next to nothing far away, and never a number that is not finite."""
+    values = np.array(exp_negative(mx.array([-87.0, -1e4, -np.inf, 0.0])))
+    np.testing.assert_allclose(values, [1.6458e-38, 1.6458e-38, 1.6458e-38, 1.0], rtol=1e-4)
+    assert np.isnan(np.array(exp_negative(mx.array([np.nan])))).all()
