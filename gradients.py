@@ -103,7 +103,7 @@ def solve_as_one(
         return run.x
 
     def backwards(inputs, cotangents, x):
-        return go_back(bound, inputs[1], x, cotangents, times, options, run.steps)
+        return go_back(bound, inputs[1], x, cotangents, times, options, run.kept)
 
     def twice(*_):
         raise ValueError("second derivatives of a solve need gradient='direct'")
@@ -154,11 +154,11 @@ def refuse_hidden(bound: Bound, t, x):
         )
 
 
-def _back_through_steps(bound, parameters, x, cotangents, times, options, steps):
+def _back_through_steps(bound, parameters, x, cotangents, times, options, kept):
     """Pull cotangents of the reported states back by computing every step again."""
     pulled, gathered = _zeros(_at(x, 0)), _zeros(parameters)
     done = len(times)
-    for taken in reversed(steps):
+    for taken in reversed(kept):
         due = reached(times, taken.start)
         here = tree_map(lambda leaf, part=slice(due, done): leaf[part], cotangents)
         _, (pulled, more) = value_and_pull(
@@ -206,13 +206,21 @@ def _back_by_adjoint(bound, parameters, x, cotangents, times, options, _):
     backwards = replace(options, rtol=rtol, atol=atol, norm=norm)
     for i in range(len(times) - 1, 0, -1):
         if times[i] != times[i - 1]:
-            if options.steps:
-                share = (times[i] - times[i - 1]) / (times[-1] - times[0])
-                backwards = replace(backwards, steps=max(1, round(options.steps * share)))
-            run = solve(field, (_at(x, i), a, g), times[[i, i - 1]], backwards)
+            back = replace(backwards, steps=_steps_back(options.steps, *times[[i, i - 1]]))
+            run = solve(field, (_at(x, i), a, g), times[[i, i - 1]], back)
             _, a, g = detached(_at(run.x, -1))
         a = tree_map(mx.add, a, _at(scaled, i - 1))
     return tree_map(lambda leaf: leaf * size, (a, g))
+
+
+def _steps_back(steps: np.ndarray | None, start: float, end: float) -> np.ndarray | None:
+    """The times of the same steps on the way back from one reported time to the one before it."""
+    if steps is None:
+        return None
+    low, high = sorted((start, end))
+    near = 1e-12 * abs(steps[-1] - steps[0])  # to start or end: the same time but for rounding
+    inside = (steps > low + near) & (steps < high - near)
+    return np.array([start, *steps[inside][::-1], end])
 
 
 # What to keep of a step until the way back (nothing where None), and the way back.

@@ -11,7 +11,7 @@ For non-stiff problems only: there are no implicit solvers here, and no events.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -38,6 +38,7 @@ class Solution:
         nfe: evaluations of the field, every one of this solve.
         accepted: steps taken.
         rejected: steps tried in vain, and tried again with a smaller dt.
+        steps: (S+1,) float64, the times between which the S steps were taken, t[0] to t[-1].
 
     Called with a time inside the interval, or several (S,), it gives the state there, or the
     states (S, ...), from the interpolating polynomials and without evaluating the field again.
@@ -48,27 +49,28 @@ class Solution:
     nfe: int
     accepted: int
     rejected: int
-    _steps: tuple = dataclasses.field(default=(), repr=False)
+    steps: np.ndarray
+    _kept: tuple = dataclasses.field(default=(), repr=False)
 
     def __call__(self, t):
-        if not self._steps:
+        if not self._kept:
             raise ValueError(
-                "this solve kept no steps: it took none, or dense=True and gradient='direct' "
-                "were not both given"
+                "this solution cannot be called: the solve took no steps, or dense=True and "
+                "gradient='direct' were not both given"
             )
         times = np.array(t, dtype=np.float64)
         if times.ndim > 1 or not times.size:
             raise ValueError(f"t must be a time or a list of times, not of shape {times.shape}")
-        start, end = self._steps[0].start, self._steps[-1].end
+        start, end = self.steps[0], self.steps[-1]
         low, high, slack = min(start, end), max(start, end), 1e-6 * abs(end - start)
         if not np.all((times >= low - slack) & (times <= high + slack)):
             raise ValueError(f"t must lie between {start:g} and {end:g}")
         times = np.clip(times, low, high)  # self.t is rounded to float32, and must do as well
         forward = math.copysign(1.0, end - start)
-        ends = [forward * taken.end for taken in self._steps]
+        places = np.searchsorted(forward * self.steps[1:], forward * times.reshape(-1))
         parts = [
-            self._steps[np.searchsorted(ends, forward * time)].at(np.array([time]))
-            for time in times.reshape(-1)
+            self._kept[place].at(np.array([time]))
+            for place, time in zip(places, times.reshape(-1), strict=True)
         ]
         x = tree_map(lambda *leaves: mx.concatenate(leaves), *parts)
         return x if times.ndim else tree_map(lambda leaf: leaf[0], x)
@@ -82,7 +84,7 @@ def odeint(
     solver: str = "dopri5",
     rtol=1e-5,
     atol=1e-5,
-    steps: int | None = None,
+    steps: int | Sequence[float] | None = None,
     max_steps: int = 10_000,
     gradient: str = "direct",
     parameters=None,
@@ -101,7 +103,8 @@ def odeint(
         solver: a name in `solver.SOLVERS`.
         rtol, atol: an adaptive solver keeps the norm of error / (atol + rtol |x|) at 1 or less
             in every step. Numbers, or pytrees of numbers like x0.
-        steps: take so many equal steps from t[0] to t[-1] instead, whatever the solver.
+        steps: take so many equal steps from t[0] to t[-1] instead, whatever the solver; or step
+            from time to time of this list, from t[0] to t[-1], such as another solution's `steps`.
             Where it is None, a solver without an error estimate steps from time to time of t.
         max_steps: how many steps an adaptive solver may try.
         gradient: how MLX differentiates the solution with respect to x0 and to parameters.
@@ -136,10 +139,8 @@ def odeint(
         >>> round(solution.x[-1].item(), 4)
         0.3679
     """
-    times, dtype = _check_times(t), _check_state(x0)
-    for name, count in (("steps", steps), ("max_steps", max_steps)):
-        if count is not None or name == "max_steps":
-            _check_positive(name, count, int)
+    times, dtype = _check_times("t", t), _check_state(x0)
+    _check_positive("max_steps", max_steps, int)
     if first_step is not None:
         _check_positive("first_step", first_step)
     if max_step != math.inf:
@@ -148,6 +149,7 @@ def odeint(
         raise ValueError(f"unknown gradient {gradient!r}; there are {', '.join(GRADIENTS)}")
     rtol, atol = _check_tolerance("rtol", rtol, x0), _check_tolerance("atol", atol, x0)
     tableau, bound = _check_solver(solver), Bound(field, parameters)
+    steps = _check_steps(steps, times, tableau)
     options = Options(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm)
     if gradient == "direct":
         keep = (lambda taken: taken) if dense else None
@@ -156,8 +158,8 @@ def odeint(
     else:
         run = solve_as_one(bound, x0, times, options, gradient, check_hidden)
     reported = t if isinstance(t, mx.array) else mx.array(times, dtype)
-    kept = tuple(run.steps) if gradient == "direct" else ()
-    return Solution(reported, run.x, run.nfe, run.accepted, run.rejected, kept)
+    kept = tuple(run.kept) if gradient == "direct" else ()
+    return Solution(reported, run.x, run.nfe, run.accepted, run.rejected, run.steps, kept)
 
 
 def _check_solver(name: str) -> Tableau:
@@ -168,18 +170,34 @@ def _check_solver(name: str) -> Tableau:
     raise ValueError(f"unknown solver {name!r}; {hint}")
 
 
-def _check_times(t) -> np.ndarray:
-    if isinstance(t, mx.array) and is_traced(t):
-        raise ValueError("no gradient with respect to t is computed; pass t as numbers")
-    times = np.array(t, dtype=np.float64)
+def _check_times(name: str, given) -> np.ndarray:
+    if isinstance(given, mx.array) and is_traced(given):
+        raise ValueError(f"no gradient with respect to {name} is computed; pass it as numbers")
+    times = np.array(given, dtype=np.float64)
     if times.ndim != 1 or not times.size:
-        raise ValueError(f"t must be a list of one or more times, not of shape {times.shape}")
+        raise ValueError(f"{name} must be a list of one or more times, not of shape {times.shape}")
     if not np.all(np.isfinite(times)):
-        raise ValueError("t holds a time that is not finite")
-    steps = np.diff(times)
-    if np.any(steps > 0) and np.any(steps < 0):
-        raise ValueError("t must increase or decrease throughout")
+        raise ValueError(f"{name} holds a time that is not finite")
+    gaps = np.diff(times)
+    if np.any(gaps > 0) and np.any(gaps < 0):
+        raise ValueError(f"{name} must increase or decrease throughout")
     return times
+
+
+def _check_steps(steps, times: np.ndarray, tableau: Tableau) -> np.ndarray | None:
+    """The times to step between, None where the solver is to choose them."""
+    if steps is None:
+        return None if tableau.adaptive else times
+    if np.ndim(steps) == 0:
+        _check_positive("steps", steps, int)
+        return np.linspace(times[0], times[-1], steps + 1)
+    steps = _check_times("steps", steps)
+    if not np.array_equal(steps[[0, -1]], times[[0, -1]]):
+        raise ValueError(
+            f"steps must begin and end where t does, at {times[0]:.9g} and {times[-1]:.9g}, not at "
+            f"{steps[0]:.9g} and {steps[-1]:.9g}"
+        )
+    return steps
 
 
 def _check_state(x0) -> mx.Dtype:

@@ -1,7 +1,7 @@
 """How a solver goes from the first time to the last: step by step.
 
-`fixed` walks in equal steps, `adaptive` in steps as long as their errors allow. `solve` follows
-one of the two and collects the states at the times that were asked for.
+`fixed` walks in steps that are given, `adaptive` in steps as long as their errors allow. `solve`
+follows one of the two and collects the states at the times that were asked for.
 """
 
 import math
@@ -48,6 +48,7 @@ class NonFiniteError(OdeError):
 class Options:
     """How to walk; what `odeint` was told, with its tolerances as pytrees like the state.
 
+    `steps` are the times to step between, (S+1,), or None where the errors of steps decide.
     `carry` is applied to the state and the derivative at the end of a step, before the next step
     starts from them: here they can be copied, so that MLX forgets how they were computed.
     """
@@ -55,7 +56,7 @@ class Options:
     tableau: Tableau
     rtol: Any
     atol: Any
-    steps: int | None
+    steps: np.ndarray | None
     max_steps: int
     first_step: float | None
     max_step: float
@@ -65,13 +66,14 @@ class Options:
 
 @dataclass
 class Solved:
-    """A solve: the states found, what they cost, and the steps it was asked to keep."""
+    """A solve: the states found, what they cost, the times stepped between, and what was kept."""
 
     x: Any
     nfe: int
     accepted: int
     rejected: int
-    steps: list
+    steps: np.ndarray
+    kept: list
 
 
 @dataclass
@@ -98,14 +100,14 @@ def solve(
     `keep` turns a step into what is to be kept of it; without it none are.
     """
     field = CountedField(function, dtype_of(x0))
-    walk = adaptive if options.tableau.adaptive and options.steps is None else fixed
+    walk = adaptive if options.steps is None else fixed
     done = reached(times, times[0])
-    parts, accepted, rejected, kept = [repeat(x0, done)], 0, 0, []
+    parts, steps, rejected, kept = [repeat(x0, done)], [times[0]], 0, []
     for taken in walk(field, x0, times, options):
         if taken is None:
             rejected += 1
             continue
-        accepted += 1
+        steps.append(taken.end)
         if keep:
             kept.append(keep(taken))
         due = reached(times, taken.end)
@@ -114,7 +116,7 @@ def solve(
             _begin_evaluating(parts[-1])
             done = due
     x = tree_map(lambda *leaves: mx.concatenate(leaves), *parts)
-    return Solved(x, field.calls, accepted, rejected, kept)
+    return Solved(x, field.calls, len(steps) - 1, rejected, np.array(steps), kept)
 
 
 def reached(times: np.ndarray, t: float) -> int:
@@ -124,11 +126,9 @@ def reached(times: np.ndarray, t: float) -> int:
 
 
 def fixed(field: CountedField, x, times: np.ndarray, options: Options) -> Iterator[Step]:
-    """Walk in `options.steps` equal steps, or from each of the times to the next."""
-    if options.steps is not None:
-        times = np.linspace(times[0], times[-1], options.steps + 1)
+    """Step from each time of `options.steps` to the next."""
     x0, first, dt = x, None, times[-1] - times[0]
-    for start, end in pairwise(times.tolist()):
+    for start, end in pairwise(options.steps.tolist()):
         dt = end - start
         if not dt:
             continue

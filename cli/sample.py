@@ -1,9 +1,9 @@
 """`python main.py sample`: points of a trained flow, in a file."""
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
-import numpy as np
 
 from cli.options import (
     checkpoint,
@@ -18,12 +18,10 @@ from cli.options import (
 from cli.progress import overall_progress
 from cli.values import WritablePath, require_writable
 from datasets import Points
-from files.whole import whole
+from files.rows import write_rows
 from lab import evaluation, store
 from lab.config import FIRST
 from lab.values import Whole
-
-PART = 50_000  # points in one solve
 
 
 @command
@@ -60,23 +58,20 @@ def sample(checkpoint, out, log_prob, samples, **changes):
     require_writable(out)
     with usage_errors():
         learned = store.load(checkpoint, **changes)
-        run, parts = learned.run, []
+        run = learned.run
+        names = [*run.target.columns, *(["log_prob"] if log_prob else [])]
+        digits = 17 if isinstance(run.target, Points) else 9
         with overall_progress(samples, "sampling") as show:
-            for rows in evaluation.sample_in_parts(run, learned.field, samples, PART, log_prob):
-                parts.append(rows)
-                show(sum(map(len, parts)), "")
-    names = [*run.target.columns, *(["log_prob"] if log_prob else [])]
-    _write_rows(out, np.concatenate(parts), names, 17 if isinstance(run.target, Points) else 9)
+            parts = evaluation.sample_in_parts(run, learned.field, samples, log_prob)
+            write_rows(out, _shown(parts, show), samples, names, digits)
     many = f"{samples:,} point{'s' if samples > 1 else ''}"
     click.echo(f"checkpoint  {checkpoint}\nsamples     {out}: {many} with {run.config.solver}")
 
 
-def _write_rows(out: Path, rows: np.ndarray, names: list[str], digits: int):
-    with whole(out) as part:
-        if out.suffix.lower() == ".npy":
-            with part.open("wb") as file:
-                np.save(file, rows)
-        else:
-            quoted = [f'"{name}"' if set(name) & set(',"') else name for name in names]
-            about = {"header": ",".join(quoted), "comments": "", "encoding": "utf-8"}
-            np.savetxt(part, rows, fmt=f"%.{digits}g", delimiter=",", **about)
+def _shown(parts: Iterable, show: Callable) -> Iterator:
+    """The parts, and progress after each."""
+    done = 0
+    for rows in parts:
+        yield rows
+        done += len(rows)
+        show(done, "")

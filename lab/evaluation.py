@@ -4,14 +4,15 @@ Every number is in the units of the target, except losses, which are in those th
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 
 from exact import nearly_exact_velocity
-from likelihood import EXACT_DIMENSIONS, log_prob, sample_with_log_prob
+from likelihood import EXACT_DIMENSIONS, log_prob, velocity_and_divergence
 from metrics import (
     ExcessLoss,
     FlowDistances,
@@ -28,6 +29,7 @@ from lab.run import Run
 
 FRAMES = 101  # times at which paths are reported
 TOLERANCE = 1e-5  # of densities, at most
+PART = 10_000  # points that are drawn and solved together, however many are asked for
 W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
 W2_DRAWS = 3
 EXCESS_PAIRS = 4096  # for the excess loss
@@ -135,27 +137,54 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
 
 
-def sample_in_parts(
-    run: Run, model, count: int, part: int, log_prob: bool = False
-) -> Iterator[np.ndarray]:
-    """`count` generated points in the target's units, at most `part` at a time, (n, D) float64.
+def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iterator[np.ndarray]:
+    """`count` generated points in the target's units, at most `PART` at a time, (n, D).
 
-    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats: from the same
-    solve where that is fine enough, otherwise from one that is.
+    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats, as
+    `log_density` has it.
+
+    A point depends on the seed and its place alone, not on how many are asked for: every part is
+    drawn by a key of its own, drawn and solved whole, and solved by the steps of the first part.
+
+    Raises:
+        ValueError: if `log_prob` and the log-density cannot be computed.
     """
-    fine = run.solving["steps"] is None and max(run.config.rtol, run.config.atol) <= TOLERANCE
-    starts = range(0, count, part)
-    keys = mx.random.split(step_key(run.config.seed, SAMPLES), len(starts))
-    for start, key in zip(starts, keys, strict=True):
-        x0 = run.source.sample(min(part, count - start), key)
-        if log_prob and fine:
-            x1, found = sample_with_log_prob(model, x0, run.source.log_prob, **run.solving)
-            x1 = run.target.restore(x1)
-            found = np.array(found, np.float64) - run.target.standardize(x1)[1]
-        else:
-            x1 = _ends(run, model, x0)
-            found = log_density(run, model, x1) if log_prob else None
-        yield np.concatenate([x1, found[:, None]], axis=1) if log_prob else x1
+    if log_prob:
+        _require_log_density(run)
+    there, back = _by_the_same_steps(**run.solving), _by_the_same_steps(**_fine(run))
+    key, nothing = step_key(run.config.seed, SAMPLES), mx.zeros(PART)
+    for start in range(0, count, PART):
+        key, part_key = mx.random.split(key)
+        x1 = there(field, run.source.sample(PART, part_key), [0.0, 1.0])
+        rows = run.target.restore(x1)
+        if log_prob:
+            rates = lambda t, state: velocity_and_divergence(field, t, state[0])  # noqa: E731
+            x0, gathered = back(rates, (x1, nothing), [1.0, 0.0])
+            found = np.array(run.source.log_prob(x0) + gathered, np.float64)
+            found -= run.target.standardize(rows)[1]
+            rows = np.concatenate([rows, found[:, None]], axis=1)
+        yield rows[: count - start]
+
+
+def _by_the_same_steps(**how) -> Callable:
+    """A function (field, x, times) that solves, every time by the steps that it took at first."""
+
+    def end(field, x, times):
+        solution = odeint(field, x, times, dense=False, **how)
+        how["steps"] = solution.steps
+        return tree_map(lambda leaf: leaf[-1], solution.x)
+
+    return end
+
+
+def _require_log_density(run: Run):
+    if run.source.log_prob is None:
+        raise ValueError("the source has no log-density, so the flow has none")
+    if run.target.dim > EXACT_DIMENSIONS:
+        raise ValueError(
+            f"the flow has {run.target.dim} dimensions, and log-densities are computed exactly of "
+            f"{EXACT_DIMENSIONS} at most"
+        )
 
 
 def log_density(run: Run, model, x, **how) -> np.ndarray:
@@ -165,10 +194,14 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     make a flow look more likely than the target allows.
     """
     z, scale = run.target.standardize(x)
-    tolerances = {"rtol": min(run.config.rtol, TOLERANCE), "atol": min(run.config.atol, TOLERANCE)}
     key = step_key(run.config.seed, PROBES)  # of probes, if there are any
-    found = log_prob(model, z, run.source.log_prob, key=key, **tolerances, **how)
+    found = log_prob(model, z, run.source.log_prob, key=key, **_fine(run), **how)
     return np.array(found, np.float64) - scale
+
+
+def _fine(run: Run) -> dict:
+    """The tolerances of densities."""
+    return {"rtol": min(run.config.rtol, TOLERANCE), "atol": min(run.config.atol, TOLERANCE)}
 
 
 @dataclass(frozen=True)

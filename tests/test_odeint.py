@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx.utils import tree_flatten
 
+from distributions import standard_normal
+from likelihood import log_prob, sample_with_log_prob, velocity_and_divergence
 from models import MLP
-from odeint import NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint
+from odeint import GRADIENTS, NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint
 from solver import SOLVERS
 
 pytestmark = pytest.mark.usefixtures("cpu")
@@ -113,6 +116,75 @@ def test_steps_decides_the_cost_whatever_the_times(name):
     np.testing.assert_allclose(np.array(few(times)), np.array(many.x), rtol=1e-13)
 
 
+def test_steps_at_given_times_by_hand():
+    """Two Euler steps of different length, and what is reported on the way is interpolated."""
+    solution = odeint(
+        lambda t, x: x * t, mx.array([2.0]), [1, 1.25, 3], solver="euler", steps=[1, 1.5, 3]
+    )
+    middle = 2.0 + 0.5 * 2.0
+    assert solution.x.reshape(-1).tolist() == [2.0, 2.5, middle + 1.5 * middle * 1.5]
+    assert solution.steps.tolist() == [1, 1.5, 3] and solution.accepted == 2
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_steps_are_those_taken(name, gradient):
+    """Known whatever is kept; a step begins with the field at its start, a rejected one is none."""
+    field, times = counted(cliff), [1.0, 0.7, 0.3, 0.0]
+    how = {"solver": name, "gradient": gradient, "dense": False, "rtol": 1e-3, "atol": 1e-3}
+    solution = odeint(field, mx.array([1.0, 0.3], mx.float64), times, **how)
+    assert solution.steps.dtype == np.float64 and len(solution.steps) == solution.accepted + 1
+    assert solution.steps[[0, -1]].tolist() == [1, 0] and np.all(np.diff(solution.steps) < 0)
+    assert set(solution.steps[:-1].tolist()) <= {t.item() for t in field.calls}
+    assert solution.rejected > 0 if name in ADAPTIVE else solution.steps.tolist() == times
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("times", [[0.0, 0.35, 0.9], [0.9, 0.35, 0.0]])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_steps_of_a_solve_can_be_repeated(name, times, gradient):
+    """To the same states, bit for bit, and with nothing tried in vain."""
+    x0 = mx.random.normal((50, 2), key=mx.random.key(0))
+    once = odeint(cliff, x0, times, solver=name, rtol=1e-3, atol=1e-3)
+    again = odeint(cliff, x0, times, solver=name, steps=once.steps, gradient=gradient)
+    assert mx.array_equal(again.x, once.x)
+    assert np.array_equal(again.steps, once.steps)
+    assert (again.accepted, again.rejected) == (once.accepted, 0)
+    assert again.nfe < once.nfe or name in FIXED
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_gradients_by_given_steps(gradient):
+    """dx/dx0 = 1 / (1 + x0 t²)², also where steps end on, near and far from a reported time."""
+    steps = [0.0, 0.1, 0.15, 0.3, 0.5 + 1e-14, 0.6, 0.8, 1.0]
+    for name in ("rk4", "dopri8"):
+
+        def ends(x0, name=name):
+            times = [0.0, 0.3, 0.5, 0.75, 1.0]
+            return odeint(quadratic, x0, times, solver=name, steps=steps, gradient=gradient).x[1:]
+
+        x0 = mx.array([0.7], mx.float64)
+        slope = mx.grad(lambda x0: ends(x0).sum())(x0).item()
+        expected = sum(1 / (1 + 0.7 * t**2) ** 2 for t in (0.3, 0.5, 0.75, 1.0))
+        assert slope == pytest.approx(expected, rel=1e-4)
+
+
+def test_log_densities_by_the_steps_of_a_solve():
+    """The same numbers, bit for bit, by the steps of a solve of place and density together."""
+    field, normal = MLP(width=8, depth=1), standard_normal(2)
+    x = normal.sample(40, mx.random.key(1))
+
+    def rates(t, state):
+        return velocity_and_divergence(field, t, state[0])
+
+    for solved, times in ((log_prob, [1.0, 0.0]), (sample_with_log_prob, [0.0, 1.0])):
+        steps = odeint(rates, (x, mx.zeros(40)), times).steps
+        once = solved(field, x, normal.log_prob)
+        again = solved(field, x, normal.log_prob, steps=steps)
+        for (_, one), (_, other) in zip(tree_flatten(once), tree_flatten(again), strict=True):
+            assert mx.array_equal(one, other)
+
+
 @pytest.mark.parametrize("field", [quadratic, cliff])
 def test_nfe_is_counted_and_independent_of_the_output_grid(field):
     counts = set()
@@ -142,6 +214,7 @@ def test_no_time_to_go(times, name):
     solution = odeint(decay, mx.array([1.0]), times, solver=name)
     assert np.array_equal(np.array(solution.x), np.ones((len(times), 1)))
     assert (solution.nfe, solution.accepted, solution.rejected) == (0, 0, 0)
+    assert solution.steps.tolist() == [0.5]
 
 
 def test_pytrees():
@@ -320,6 +393,32 @@ def test_a_fixed_solve_can_be_compiled():
     assert end(mx.array([1.0])).item() == pytest.approx(math.exp(-1), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda count: {"solver": "euler", "steps": count},
+        lambda count: {"solver": "dopri5", "steps": count},
+        lambda count: {"solver": "heun21", "max_step": 1 / count, "rtol": 0.1, "atol": 0.1},
+        lambda count: {"solver": "tsit5", "max_step": 1 / count},
+    ],
+)
+def test_memory_does_not_grow_with_the_steps(how):
+    """Unless they are kept, as `dense` asks for."""
+
+    def peak(count, dense=False):
+        x0 = mx.ones((500, 2))
+        mx.eval(x0)
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        solution = odeint(decay, x0, [0.0, 0.5, 1.0], dense=dense, max_steps=20_000, **how(count))
+        mx.eval(solution.x)
+        assert solution.accepted >= count
+        return mx.get_peak_memory() - before
+
+    # a step's state takes 4 kB; MLX may be a few dozen steps behind
+    assert peak(10_000) < 2**21 < peak(1000, dense=True)
+
+
 def test_blow_up_exhausts_the_steps_or_the_step_size():
     """x' = x² from 1 reaches infinity at t = 1."""
     with pytest.raises(OdeError) as caught:
@@ -375,6 +474,13 @@ def test_non_finite_initial_state(name):
         ({"atol": math.nan}, "atol must be a positive number"),
         ({"steps": 0}, "steps must be a positive whole number"),
         ({"steps": 2.5}, "steps must be a positive whole number"),
+        ({"steps": True}, "steps must be a positive whole number"),
+        ({"steps": [0.0, 0.5]}, "where t does, at 0 and 1, not at 0 and 0.5"),
+        ({"steps": [1.0, 0.0]}, "where t does, at 0 and 1, not at 1 and 0"),
+        ({"steps": [0.0, 0.7, 0.5, 1.0]}, "steps must increase or decrease"),
+        ({"steps": [0.0, math.nan, 1.0]}, "steps holds a time that is not finite"),
+        ({"steps": [[0.0, 1.0]]}, "steps must be a list of one or more times"),
+        ({"steps": []}, "steps must be a list of one or more times"),
         ({"max_steps": True}, "max_steps must be a positive whole number"),
         ({"max_steps": None}, "max_steps must be a positive whole number"),
         ({"rtol": "tight"}, "rtol must be a positive number, not 'tight'"),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from shared import QUICK, newest, the_error
 
-from lab import store
+from lab import evaluation, store
 from likelihood import log_prob
+from odeint import StepBudgetError, odeint
 
 
 def test_sample(program, checkpoint):
@@ -33,6 +34,42 @@ def test_sample(program, checkpoint):
     assert program("sample", path, "-n", "9", "--seed", "4").exit_code == 0
     other = np.load(Path("runs", f"{path.stem}_samples.npy"))
     assert not np.isclose(other, rows[:9]).any()
+
+
+def test_samples_in_many_parts(program, checkpoint, monkeypatch):
+    """Fewer are the first of more, in every format, and are where the flow carries them."""
+    path = checkpoint("--source", "normal")
+    monkeypatch.setattr(evaluation, "PART", 50)
+    for count, out in ((120, "a.npy"), (120, "a.csv"), (7, "few.npy")):
+        assert program("sample", path, "-n", count, "--log-prob", "--out", out).exit_code == 0
+    rows = np.load("a.npy")
+    np.testing.assert_array_equal(np.load("few.npy"), rows[:7])
+    np.testing.assert_allclose(np.loadtxt("a.csv", delimiter=",", skiprows=1), rows, rtol=1e-8)
+    learned = store.load(path)
+    still = evaluation.sample_in_parts(learned.run, lambda t, x: 0 * x, 120)
+    starts = mx.array(np.concatenate(list(still)))
+    x = odeint(learned.field, starts, [0.0, 1.0], rtol=1e-6, atol=1e-6).x[-1]
+    np.testing.assert_allclose(rows[:, :2], np.array(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("error", [StepBudgetError("too many", 0.5, 0.1), KeyboardInterrupt()])
+@pytest.mark.parametrize("out", ["a.npy", "new/a.csv"])
+def test_samples_that_are_not_finished_leave_no_file(program, checkpoint, monkeypatch, out, error):
+    path, solves = checkpoint(), []
+    before = [file for file in Path().rglob("*") if file.is_file()]
+
+    def solve(*arguments, **how):
+        solves.append(arguments)
+        if len(solves) == 3:
+            raise error
+        return odeint(*arguments, **how)
+
+    monkeypatch.setattr(evaluation, "PART", 50)
+    monkeypatch.setattr(evaluation, "odeint", solve)
+    done = program("sample", path, "-n", "1000", "--out", out)
+    assert done.exit_code == 1 and len(solves) == 3
+    assert "too many" in done.output or isinstance(error, KeyboardInterrupt)
+    assert [file for file in Path().rglob("*") if file.is_file()] == before
 
 
 def test_samples_of_users_points_are_in_their_units(program, checkpoint):
