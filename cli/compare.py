@@ -25,9 +25,10 @@ from cli.values import FIGURE, require_writable
 from couplings import SinkhornWarning
 from figures.subject import target_sample
 from lab import comparison
-from lab.config import FIRST, Config
+from lab.config import FIRST, TRAINING, Config
 from lab.run import Run
 from lab.values import OneOf, Whole
+from machine.processes import ProcessError
 from models import NETWORKS
 
 
@@ -62,16 +63,24 @@ from models import NETWORKS
     default=1,
     help="Train every method with so many seeds, from --seed on.",
 )
+@option(
+    TRAINING,
+    "--processes",
+    kind=Whole(1, 64),
+    help="Number of trainings at once, each in a process of its own.  [default: one a core, or 1 "
+    "on a GPU]",
+)
 @retrain
 @out("media/compare.png", FIGURE, "Figure to write; the tables go beside it, .md and .csv.")
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @device
 @click.pass_context
-def compare(context, methods, solvers, nfe, seeds, retrain, out, as_json, **options):
+def compare(context, methods, solvers, nfe, seeds, processes, retrain, out, as_json, **options):
     """Compare methods and solvers in one figure and one table.
 
-    Every method is trained once for each seed, and its flow is followed by every solver. Ctrl-C
-    keeps what is finished, and the same command goes on from there.
+    Every method is trained once for each seed, on a CPU as many at once as there are cores, and its
+    flow is followed by every solver. Ctrl-C keeps what is finished, and the same command goes on
+    from there.
 
     \b
     Examples:
@@ -86,7 +95,7 @@ def compare(context, methods, solvers, nfe, seeds, retrain, out, as_json, **opti
     with usage_errors():
         planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe)
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
-    cells, stopped = _compared(planned, retrain)
+    cells, stopped = _compared(planned, retrain, processes or comparison.one_a_core())
     if any(cell.numbers for cell in cells):
         _save(cells, planned, out, tables)
         _report(cells, [*tables, out], as_json)
@@ -103,16 +112,21 @@ def compare(context, methods, solvers, nfe, seeds, retrain, out, as_json, **opti
         )
 
 
-def _compared(planned: list[list[Run]], retrain: bool):
+def _compared(planned: list[list[Run]], retrain: bool, processes: int):
     """All cells, or those that were finished when Ctrl-C was pressed; and whether it was."""
-    cells = []
-    with warnings.catch_warnings(), overall_progress(comparison.cost(planned), "compare") as show:
+    cells, whole = [], comparison.cost(planned, processes)
+    with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
         try:
-            for cell in comparison.compare(planned, retrain, show):
+            for cell in comparison.compare(planned, retrain, show, processes):
                 cells.append(cell)
-        except (KeyboardInterrupt, comparison.Interrupted):
+        except KeyboardInterrupt:
             return cells, True
+        except ProcessError as error:
+            raise click.ClickException(
+                f"a process that trained {error}. What is trained is kept: the same command goes "
+                "on from there, and --processes 1 does without such processes."
+            ) from None
     return cells, False
 
 

@@ -1,6 +1,7 @@
 """How runs compare: every method trained once a seed, its flow followed by every solver.
 
-What is trained is kept, and found again by the next comparison.
+What is trained is kept, and found again by the next comparison. That is also how several trainings
+can be done at once, in processes of their own: they keep what they learn, and it is found here.
 """
 
 import csv
@@ -8,13 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 
 from files.whole import whole
 from lab.config import CNF, Config, ConfigError
 from lab.evaluation import generate, of_network, of_solver
 from lab.run import Run, settle, solved_by
-from lab.store import learn
+from lab.store import Learned, find, learn
+from machine.processes import at_once, cores
 from metrics import quoted
 from odeint import OdeError
 from solver import SOLVERS
@@ -58,10 +61,6 @@ class Cell:
         """What stands above its paths in a figure."""
         found = quoted(self.numbers["w2_squared"], self.numbers["w2_squared_error"])
         return f"NFE {self.numbers['nfe']}, W₂² {found}"
-
-
-class Interrupted(Exception):
-    """Ctrl-C, while a network was being trained; what it learned is kept."""
 
 
 def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[list[Run]]:
@@ -109,18 +108,24 @@ def _steps(solver: str, nfe: int | None) -> int | None:
     return nfe // tableau.stages
 
 
-def cost(planned: list[list[Run]]) -> float:
+def cost(planned: list[list[Run]], processes: int = 1) -> float:
     """What `compare` will count up to."""
-    return sum(_training_cost(of[0]) + NETWORK_COST + CELL_COST * len(of) for of in planned)
+    costs = training_costs([of[0] for of in planned], processes)
+    return sum(costs) + sum(NETWORK_COST + CELL_COST * len(of) for of in planned)
 
 
-def _training_cost(run: Run) -> float:
-    kind = CNF if run.config.method == CNF else run.method.coupling.name
-    return run.config.steps * COSTS.get(kind, 1)
+def training_costs(runs: list[Run], processes: int = 1) -> list[float]:
+    """What training each run costs, where so many are trained at once."""
+    names = [CNF if run.config.method == CNF else run.method.coupling.name for run in runs]
+    steps = [run.config.steps / min(processes, len(runs)) for run in runs]
+    return [COSTS.get(name, 1) * count for name, count in zip(names, steps, strict=True)]
 
 
 def compare(
-    planned: list[list[Run]], retrain: bool, show: Callable[[float, str], None]
+    planned: list[list[Run]],
+    retrain: bool,
+    show: Callable[[float, str], None],
+    processes: int = 1,
 ) -> Iterator[Cell]:
     """Train, follow and measure, one cell after the other.
 
@@ -128,38 +133,115 @@ def compare(
         planned: from `plan`.
         retrain: whether to train even what is found trained.
         show: called with how much is done, of `cost`, and what is going on.
+        processes: how many trainings to do at once; several are done before all the rest.
 
     Raises:
-        Interrupted: after Ctrl-C in training.
+        KeyboardInterrupt: after Ctrl-C; what was learned is kept.
+        ProcessError: where a process that trained failed or died; likewise.
     """
-    done, known = 0.0, {}
-    for of in planned:
+    runs = [of[0] for of in planned]
+    done, costs, known = 0.0, training_costs(runs, processes), {}
+    failures = train_at_once(runs, processes, retrain, show)
+    if failures is not None:  # what did not fail is found
+        done, costs, retrain = sum(costs), [0.0] * len(runs), False
+    for number, of in enumerate(planned):
         run, base = of[0], done
         name = f"{run.config.method}, seed {run.config.seed}"
 
-        def look(history, run=run, base=base, name=name):
+        def look(history, run=run, base=base, name=name, cost=costs[number]):
             part = history.steps / run.config.steps
-            show(base + part * _training_cost(run), f"{name}: training {part:.0%}")
+            doing = f"training {part:.0%}" if part < 1 else "measuring"
+            show(base + part * cost, f"{name}: {doing}")
 
+        done = base + costs[number] + NETWORK_COST
         try:
-            learned = learn(run, look, retrain=retrain)
-            if learned.history.interrupted:
-                raise Interrupted
-            done += _training_cost(run)
-            show(done, f"{name}: measuring")
-            network = of_network(learned.run, learned.field)
-            network["training_seconds"] = learned.history.total_seconds
-        except (NonFiniteLossError, OdeError) as error:
+            if failures and number in failures:
+                raise _Failed(failures[number])
+            learned, network = _learned(run, look, retrain)
+        except (NonFiniteLossError, OdeError, _Failed) as error:
             yield from (Cell(run, failure=str(error)) for run in of)
-            done = base + _training_cost(run) + NETWORK_COST + CELL_COST * len(of)
+            done += CELL_COST * len(of)
             continue
-        done += NETWORK_COST
         for run in of:
             show(done, f"{name}: {run.config.solver}")
             run = replace(run, source=learned.run.source)
             yield _measured(run, learned.field, network, known)
             done += CELL_COST
     show(done, "")
+
+
+class _Failed(Exception):
+    """Training failed in another process."""
+
+
+def _learned(run: Run, look: Callable, retrain: bool) -> tuple[Learned, dict]:
+    """A run with its field, and the numbers of that."""
+    learned = learn(run, look, retrain=retrain)
+    if learned.history.interrupted:
+        raise KeyboardInterrupt
+    look(learned.history)
+    seconds = {"training_seconds": learned.history.total_seconds}
+    return learned, of_network(learned.run, learned.field) | seconds
+
+
+def one_a_core() -> int:
+    """How many trainings to do at once; but one on a GPU, which they would share."""
+    return len(cores()) if mx.default_device().type == mx.cpu else 1
+
+
+def train_at_once(
+    runs: list[Run], processes: int, retrain: bool, show: Callable[[float, str], None]
+) -> dict[int, str] | None:
+    """Train in processes of their own what is not found in runs/, where it is found afterwards.
+
+    Args:
+        show: see `compare`; called with how much is done of the sum of `training_costs`.
+
+    Returns:
+        Number of a run → why its training failed, if it did. None where there are not several
+        trainings to do, or not at once: then nothing is done.
+    """
+    costs = training_costs(runs, processes)
+    parts = [0.0 if retrain else _part_trained(run) for run in runs]
+    missing = [number for number, part in enumerate(parts) if part < 1]
+    if min(processes, len(missing)) < 2:
+        return None
+    # the longest first, so that none is begun when all others are done
+    missing.sort(key=lambda number: (parts[number] - 1) * costs[number])
+
+    def hear(number, part):
+        parts[missing[number]] = part
+        look()
+
+    def look():
+        trained = sum(part >= 1 for part in parts)
+        show(float(np.dot(parts, costs)), f"{trained} of {len(runs)} trained")
+
+    look()
+    jobs = [(runs[number].config, retrain, mx.default_device().type.name) for number in missing]
+    failures = at_once(_learn_apart, jobs, processes, hear)
+    return {number: why for number, why in zip(missing, failures, strict=True) if why}
+
+
+def _part_trained(run: Run) -> float:
+    found = find(run)
+    return found.history.steps / run.config.steps if found else 0.0
+
+
+def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -> str:
+    """Learn a run in a process of its own, telling what part is done; why it failed, if it did."""
+    config, retrain, device = job
+    mx.set_default_device(getattr(mx, device))
+
+    def look(history):
+        if history.compile_seconds:  # its kernels are made
+            tell(history.steps / config.steps)
+
+    try:
+        learn(settle(config), look, retrain=retrain)
+    except (NonFiniteLossError, OdeError) as error:
+        return str(error)
+    return ""
 
 
 def _measured(run: Run, model, network: dict, known: dict) -> Cell:

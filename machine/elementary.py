@@ -10,48 +10,56 @@ import machine  # noqa: F401  before MLX, which it makes fast
 
 import mlx.core as mx
 
-LEAST = -87.0  # below, eˣ is taken for e⁻⁸⁷, which is 10⁻³⁸
+LEAST = -83.0  # below, eˣ is taken for e⁻⁸³, which is 10⁻³⁶
 LOG2 = (0.693359375, -2.12194440e-4)  # in two parts, the first of few digits
 
 
-@mx.custom_function
 def exp_negative(x):
     """eˣ for x ≤ 0, to 3e-7; a quarter of the time of MLX's `exp`."""
+    return _exp(x)
+
+
+@mx.custom_function
+def _exp(x):
     # MLX's exp of float64 is right to 1e-7 only, its power to 1e-15
     return _exp_negative(x) if x.dtype == mx.float32 else mx.power(math.e, x)
 
 
-@exp_negative.vjp
+@_exp.vjp
 def _(_, cotangent, value):
     return cotangent * value
 
 
 @mx.compile
 def _exp_negative(x):
-    """e^(f − k log 2): e^f, |f| < 0.35, by its series, and 2ᵏ by the binary digits of k."""
+    """e^(f − k log 2) for whole k: e^f, |f| < 0.35, by its series, and 2ᵏ by shifting bits."""
     x = mx.maximum(x, LEAST)
-    k = mx.floor(0.5 - x / math.log(2))
+    k = mx.floor(0.5 - x * (1 / math.log(2)))
     f = (x + k * LOG2[0]) + k * LOG2[1]
-    value = mx.ones_like(f)
+    series = mx.ones_like(f)
     for n in range(6, 0, -1):
-        value = 1 + value * f / n
+        series = 1 + series * f * (1 / n)
     k = k.astype(mx.int32)
-    for digit in range(7):
-        value = value * mx.where((k & (1 << digit)) != 0, 2.0 ** -(2**digit), 1.0)
-    return value
+    fourth = mx.left_shift(1, 30 - (k >> 2)).astype(mx.float32) * 2.0**-30
+    rest = mx.right_shift(8, k & 3).astype(mx.float32) * 0.125
+    return series * rest * mx.square(mx.square(fourth))
 
 
-@mx.custom_function
 def tanh(x):
     """The hyperbolic tangent, to 2e-7; a sixth of the time of MLX's.
 
     It is 2u / (1 + u²), where u = tanh(x/2) is the seventh convergent of Lambert's continued
     fraction. The derivative 1 − tanh² x is computed from the value.
     """
+    return _tanh(x)
+
+
+@mx.custom_function
+def _tanh(x):
     return _convergent(x) if x.dtype == mx.float32 else mx.tanh(x)
 
 
-@tanh.vjp
+@_tanh.vjp
 def _(_, cotangent, value):
     return cotangent * (1 - mx.square(value))
 

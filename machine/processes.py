@@ -104,7 +104,7 @@ class _Crew:
             if kind == TOLD:
                 hear(worker.job, what)
             elif kind == DONE and worker.job is not None:
-                self.results[worker.job] = what
+                self.results[worker.job], worker.job = what, None
             elif kind == FAILED:
                 self.trouble = self.trouble or what
                 self._end(worker)
@@ -148,7 +148,7 @@ class _Worker:
 
     def begin(self, number: int, job):
         self.job, self.is_silent = number, True
-        with suppress(OSError):  # it died meanwhile, as its news will say
+        with suppress(OSError):  # where it has died meanwhile, its news will say so
             self.pipe.send(job)
 
     def news(self) -> tuple:
@@ -163,7 +163,7 @@ class _Worker:
 
     def hold(self, cores: list[int]):
         """Keep all its threads, and all that they will begin, on these cores, where one can."""
-        with suppress(OSError, AttributeError):
+        with suppress(OSError):
             for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), cores)
 
@@ -174,3 +174,36 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _serve(pipe, function: Callable):
+    """What a process does."""
+    os.setpgrp()  # so that a terminal's Ctrl-C goes to the parent alone, which passes it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nowhere, output)
+
+    def tell(what):
+        try:
+            pipe.send((TOLD, what))
+        except OSError:  # the parent is gone
+            signal.raise_signal(signal.SIGINT)
+
+    with suppress(KeyboardInterrupt, EOFError, OSError):
+        pipe.send((DONE, None))
+        while True:
+            job = pipe.recv()
+            try:
+                news = DONE, function(job, tell)
+            except Exception as error:
+                news = FAILED, f"failed: {type(error).__name__}: {error}"
+            pipe.send(news)
+
+
+def _ending(code: int) -> str:
+    """How a process ended."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    why = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{why}"

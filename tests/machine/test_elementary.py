@@ -10,7 +10,7 @@ from machine.elementary import exp_negative, tanh
 @pytest.mark.parametrize(
     ("function", "true", "x"),
     [
-        (exp_negative, np.exp, -np.concatenate([[0.0], np.geomspace(1e-8, 87.0, 40_001)])),
+        (exp_negative, np.exp, -np.concatenate([[0.0], np.geomspace(1e-8, 83.0, 40_001)])),
         (tanh, np.tanh, np.linspace(-20, 20, 40_001)),
     ],
 )
@@ -27,6 +27,6 @@ def test_values_and_derivatives(function, true, x):
 
 def test_exponential_at_and_beyond_its_limits():
     """A weight of next to nothing far away, and never a number that is not finite."""
-    values = np.array(exp_negative(mx.array([-87.0, -1e4, -np.inf, 0.0])))
-    np.testing.assert_allclose(values, [1.6458e-38, 1.6458e-38, 1.6458e-38, 1.0], rtol=1e-4)
+    values = np.array(exp_negative(mx.array([-83.0, -1e4, -np.inf, 0.0])))
+    np.testing.assert_allclose(values, [8.9857e-37, 8.9857e-37, 8.9857e-37, 1.0], rtol=1e-4)
     assert np.isnan(np.array(exp_negative(mx.array([np.nan])))).all()
