@@ -23,7 +23,7 @@ from models import column
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
 CLOUD_WIDTH = 0.025  # of each of those, as a part of the target's own width
-PLACES, POINTS = 512, 256  # whose posterior weights are held at once
+PLACES, POINTS = 1024, 256  # whose posterior weights are held at once
 NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there
 
 
@@ -125,7 +125,8 @@ class ExactVelocity:
         scale = -0.5 / variance
         if len(scale) > 1:  # one for every pair of place and component, as in `at`
             alpha, scale = (mx.repeat(column, components, axis=0) for column in (alpha, scale))
-        top, sums = (s.T.reshape(count, components, -1) for s in _sums(at.T, points, alpha.T, scale.T))
+        found = _sums(at.T, points, alpha.T, scale.T)
+        top, sums = (array.T.reshape(count, components, -1) for array in found)
         sums = sums * exp_negative(top - mx.max(top, axis=1, keepdims=True))
         total = mx.sum(sums, axis=1)
         m = mx.sum(sums[..., :1] * means, axis=1)
@@ -159,7 +160,10 @@ def _accumulate(top, sums, at, points, alpha, scale):
     is fused.
     """
     apart = [at[d] - points[:, d : d + 1] * alpha for d in range(points.shape[1])]
-    logits = _square_length(*apart) * scale
+    if scale.size == 1:  # a single number may differ in shape
+        logits = _square_length(scale.reshape(()), *apart)
+    else:
+        logits = scale * _square_length(1.0, *apart)
     new_top = mx.maximum(top, mx.max(logits, axis=0, keepdims=True))
     weights = exp_negative(logits - new_top)
     beside_one = mx.concatenate([mx.ones_like(points[:, :1]), points], axis=1)
@@ -167,5 +171,5 @@ def _accumulate(top, sums, at, points, alpha, scale):
 
 
 @mx.compile
-def _square_length(*components):
-    return sum(mx.square(component) for component in components)
+def _square_length(scale, *components):
+    return scale * sum(mx.square(component) for component in components)

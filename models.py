@@ -22,7 +22,6 @@ from machine.keys import as_key
 from machine.streams import rowwise
 
 
-@mx.custom_function
 def isru(x):
     """x / √(1 + x²), the inverse square root unit (Carlile et al. 2017).
 
@@ -31,13 +30,18 @@ def isru(x):
     return _isru(x)
 
 
-@isru.vjp
+@mx.custom_function
+def _isru(x):
+    return _isru_value(x)
+
+
+@_isru.vjp
 def _(x, cotangent, _):
     return _isru_derivative(x, cotangent)
 
 
 @mx.compile
-def _isru(x):
+def _isru_value(x):
     return x * mx.rsqrt(1 + mx.square(x))
 
 
@@ -71,6 +75,8 @@ def selu(x):
     return scale * elu(x, alpha)
 
 
+LONGEST = math.pi / 8  # angle per unit of x, of the longest waves
+
 ACTIVATIONS = {
     "isru": isru,
     "silu": silu,
@@ -86,35 +92,40 @@ ACTIVATIONS = {
 class MLP(nn.Module):
     """A multilayer perceptron of x and of t.
 
-    The first layer sees x, t and the waves cos(kπt), sin(kπt) for k = 1 … `frequencies`: the
-    velocity of a flow often changes faster in t than a few layers can learn from t alone.
+    The first layer sees x and t, and waves of both: cos and sin of kπt for k = 1 … `waves_of_t`,
+    and of every coordinate times 2ᵏπ/8 for k = 0 … `waves_of_x` − 1. The velocity of a flow often
+    changes faster, in t and from place to place, than a few layers can learn from t and x alone
+    (Tancik et al. 2020).
 
     Args:
         dim: D, of x and of the velocity.
         width: units of every hidden layer.
         depth: hidden layers, at least one.
         activation: a name in `ACTIVATIONS`.
-        frequencies: how many pairs of waves; 0 for t alone.
+        waves_of_t, waves_of_x: how many pairs of waves; 0 for t or x alone.
     """
 
     def __init__(
         self,
         dim: int = 2,
-        width: int = 64,
+        width: int = 128,
         depth: int = 3,
         activation: str = "isru",
-        frequencies: int = 3,
+        waves_of_t: int = 3,
+        waves_of_x: int = 4,
     ):
         super().__init__()
-        self.dim, self.width, self.depth, self.frequencies = dim, width, depth, frequencies
+        self.dim, self.width, self.depth = dim, width, depth
+        self.waves_of_t, self.waves_of_x = waves_of_t, waves_of_x
         self.activation = _known(activation)
-        sizes = [dim + 1 + 2 * frequencies, *[width] * depth, dim]
+        inputs = dim * (1 + 2 * waves_of_x) + 1 + 2 * waves_of_t
+        sizes = [inputs, *[width] * depth, dim]
         self.layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
 
     @rowwise
     def __call__(self, t, x):
         """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D)."""
-        h, activate = self._first(t, x), ACTIVATIONS[self.activation]
+        h, activate = self._first(t, _beside(x, self._waves(x))), ACTIVATIONS[self.activation]
         for layer in self.layers[1:]:
             h = affine(layer.weight, layer.bias, activate(h))
         return h
@@ -129,22 +140,57 @@ class MLP(nn.Module):
             t, x: as the network takes them.
             directions: ε, (N, P, D), or (1, P, D) for the same at all points.
         """
-        h, activate = self._first(t, x), _with_slope(self.activation)
-        of_x = self.layers[0].weight[:, : self.dim]
-        along = [directions[:, p] @ of_x.T for p in range(directions.shape[1])]
+        waves_of_x, activate = self._waves(x), _with_slope(self.activation)
+        h = self._first(t, _beside(x, waves_of_x))
+        along = [
+            self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
+        ]
         for layer in self.layers[1:]:
             h, slope = activate(h)
             h = affine(layer.weight, layer.bias, h)
             along = [_pushed(slope, a, layer.weight) for a in along]
         return h, mx.stack(along, axis=1)
 
-    def _first(self, t, x):
+    def _waves(self, x) -> list[tuple]:
+        """cos and sin (N, D) of the coordinates times 2ᵏπ/8, each from those before it."""
+        pairs = [(mx.cos(LONGEST * x), mx.sin(LONGEST * x))] if self.waves_of_x else []
+        while len(pairs) < self.waves_of_x:
+            cosine, sine = pairs[-1]
+            pairs.append((2 * mx.square(cosine) - 1, 2 * sine * cosine))
+        return pairs
+
+    def _first(self, t, place):
         """The first layer, before its activation."""
         layer = self.layers[0]
-        return affine(layer.weight, layer.bias, x, waves(t, self.frequencies))
+        return affine(layer.weight, layer.bias, place, waves(t, self.waves_of_t))
+
+    def _first_along(self, direction, waves_of_x):
+        """The derivative of the first layer along a direction, (N, D) or (1, D)."""
+        if waves_of_x:
+            direction = mx.broadcast_to(direction, waves_of_x[0][0].shape)
+        turned = [LONGEST * 2**k * direction for k in range(len(waves_of_x))]
+        slopes = [
+            (-a * sine, a * cosine) for a, (cosine, sine) in zip(turned, waves_of_x, strict=True)
+        ]
+        moved = _beside(direction, slopes)
+        return moved @ self.layers[0].weight[:, : moved.shape[1]].T
 
     def __repr__(self):
         return _described(self)
+
+
+class Plain(MLP):
+    """The perceptron of the literature: t beside x, and no waves (Tong et al. 2024).
+
+    Args:
+        dim: D, of x and of the velocity.
+        width: units of every hidden layer.
+        depth: hidden layers, at least one.
+        activation: a name in `ACTIVATIONS`.
+    """
+
+    def __init__(self, dim: int = 2, width: int = 64, depth: int = 3, activation: str = "selu"):
+        super().__init__(dim, width, depth, activation, waves_of_t=0, waves_of_x=0)
 
 
 class ConcatSquash(nn.Module):
@@ -202,7 +248,7 @@ class TrainableNormal(nn.Module):
         return mx.sum(-squares / 2 - self.log_scale - math.log(2 * math.pi) / 2, axis=1)
 
 
-NETWORKS = {"mlp": MLP, "concatsquash": ConcatSquash}
+NETWORKS = {"mlp": MLP, "plain": Plain, "concatsquash": ConcatSquash}
 TRAINABLE = "trainable-normal"  # the source that is a part of the network
 
 
@@ -274,6 +320,11 @@ def _columns(weight, inputs) -> list[tuple]:
 def _summed_to(h, cotangent):
     """The cotangent (N, width), in as many rows as the input had."""
     return cotangent if len(h) == len(cotangent) else mx.sum(cotangent, axis=0, keepdims=True)
+
+
+def _beside(x, waves_of_x: list[tuple]):
+    """x and the waves of x side by side, (N, D (1 + 2 pairs))."""
+    return mx.concatenate([x, *itertools.chain(*waves_of_x)], axis=1)
 
 
 def _pushed(slope, along, weight):

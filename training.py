@@ -1,15 +1,16 @@
 """The training loop.
 
-`train` fits a network to a method's loss with Adam, or AdamW, and leaves it with the moving
-average of its weights. The samples of a few steps are drawn in one compiled call, each step's
-from its own key; the rest of a step (path, loss, gradient, update, average) is a second one. The
-host waits only where somebody looks at the loss. Training that was stopped can go on to exactly
-the weights it would have had; `save_checkpoint` keeps what that takes.
+`train` fits a network to a method's loss, by one of `optimizers.py`, and leaves it with the moving
+average of its weights. What many steps are shown is drawn in one compiled call, each step's from
+its own key, beside the steps before; the rest of a step (loss, gradient, update, average) is a
+second one. The host waits only where somebody looks at the loss. Training that was stopped can go
+on to exactly the weights it would have had; `save_checkpoint` keeps what that takes.
 """
 
 import itertools
 import json
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,10 +27,12 @@ from cfm import coupling_key
 from files.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
-from machine.streams import beside
+from machine.streams import beside, in_parts
 from models import build, describe
+from optimizers import OPTIMIZERS
 
 LOOK_EVERY = 100  # steps between looks at the loss
+SHARE = 512  # rows of a batch, fewest that are worth a core of their own
 DRAW_AHEAD = 100  # steps that are drawn together, at most, which costs half as much
 DRAWN = 2**21  # points that are drawn together, at most
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
@@ -44,6 +47,7 @@ class TrainingState:
         weights: the network's, as training changes them.
         averaged: their moving average, which the network ends with.
         optimizer: the state of the optimizer.
+        optimizer_name: which that is, of `optimizers.OPTIMIZERS`.
         losses: see `History`.
         seconds: wall time that all steps took.
     """
@@ -52,6 +56,7 @@ class TrainingState:
     weights: dict
     averaged: dict
     optimizer: dict
+    optimizer_name: str
     losses: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -115,11 +120,12 @@ def train(
     source,
     target,
     *,
-    steps: int = 10_000,
-    batch_size: int = 256,
-    lr: float = 5e-3,
+    steps: int = 1_400,
+    batch_size: int = 2_048,
+    optimizer: str = "muon",
+    lr: float | None = None,
     schedule: str = "cosine",
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     average: float = 0.999,
     seed: int = 0,
     on_look: Callable[[History], None] = lambda history: None,
@@ -136,9 +142,11 @@ def train(
         source, target: datasets, or anything with sample(n, key).
         steps: updates to make, in all.
         batch_size: pairs a step.
-        lr: the largest learning rate.
+        optimizer: a name in `optimizers.OPTIMIZERS`.
+        lr: the largest learning rate; the optimizer's own if None.
         schedule: what becomes of it over the steps, a name in `LR_SCHEDULES`.
-        weight_decay: of AdamW (Loshchilov & Hutter 2019); with 0 it is Adam.
+        weight_decay: the part of the weights that a step takes off, in learning rates (Loshchilov &
+            Hutter 2019); the optimizer's own if None.
         average: decay per step of the moving average of the weights.
         seed: with the number of a step, decides all draws of that step.
         on_look: called with the history every `look_every` steps and at the end.
@@ -156,7 +164,10 @@ def train(
         raise ValueError(f"steps must be 1 or more, not {steps}")
     if getattr(method, "normal_source", False) and not getattr(source, "standard_normal", True):
         raise ValueError(f"{method.name} needs the source N(0, I), not {source.name}")
-    learner = _Learner(model, _optimizer(LR_SCHEDULES[schedule](lr, steps), weight_decay), state)
+    kind = OPTIMIZERS[optimizer]
+    rate = LR_SCHEDULES[schedule](kind.lr if lr is None else lr, steps)
+    made = kind.make(rate, kind.weight_decay if weight_decay is None else weight_decay)
+    learner = _Learner(model, made, optimizer, state)
     history = History.of(state) if state else History()
     step = _update(learner, average, method)
     batches = _batches(method, source, target, batch_size, seed, history.steps)
@@ -226,8 +237,8 @@ def _stops(done: int, steps: int, look_every: int, save_every: int | None) -> It
 class _Learner:
     """What training changes: a network, its optimizer, and the average of its weights."""
 
-    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, state: TrainingState | None):
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, name: str, state):
+        self.model, self.optimizer, self.name = model, optimizer, name
         if state:
             model.update(state.weights)
             optimizer.state, self.averaged = tree_map(mx.array, (state.optimizer, state.averaged))
@@ -243,17 +254,12 @@ class _Learner:
         """All that training needs to go on from here, in copies."""
         trees = (self.model.trainable_parameters(), self.averaged, self.optimizer.state)
         trees = tree_map(mx.array, trees)
-        return TrainingState(history.steps, *trees, [*history.losses], history.total_seconds)
+        losses = [*history.losses]
+        return TrainingState(history.steps, *trees, self.name, losses, history.total_seconds)
 
     def is_finite(self) -> bool:
         leaves = [leaf for _, leaf in tree_flatten((self.model.parameters(), self.averaged))]
         return mx.all(mx.stack([mx.all(mx.isfinite(leaf)) for leaf in leaves])).item()
-
-
-def _optimizer(rate, weight_decay: float) -> optim.Optimizer:
-    if weight_decay:
-        return optim.AdamW(rate, weight_decay=weight_decay, bias_correction=True)
-    return optim.Adam(rate, bias_correction=True)
 
 
 def _one_cycle(lr: float, steps: int):
@@ -322,7 +328,7 @@ def _update(learner: _Learner, average: float, method) -> Callable:
     value_and_grad = nn.value_and_grad(model, method.error)
 
     def step(*examples):
-        loss, gradient = value_and_grad(model, *examples)
+        loss, gradient = _shared(value_and_grad, model, *examples)
         optimizer.update(model, gradient)
         n = optimizer.step.astype(mx.float32)
         decay = mx.minimum(average, n / (9 + n))  # a short memory while weights change fast
@@ -331,6 +337,21 @@ def _update(learner: _Learner, average: float, method) -> Callable:
         return loss
 
     return mx.compile(step, inputs=state, outputs=state) if compiled else step
+
+
+def _shared(value_and_grad: Callable, model, *examples):
+    """The loss and its gradient; of a large batch, every core computes those of a part."""
+    count, counts = len(examples[0]), {len(array) for array in examples}
+    if len(counts) > 1:  # these are not rows, one for every pair
+        return value_and_grad(model, *examples)
+
+    def share(*part):
+        return len(part[0]) / count, value_and_grad(model, *part)
+
+    shares, found = zip(*in_parts(share, SHARE, *examples), strict=True)
+    if len(found) == 1:
+        return found[0]
+    return tree_map(lambda *leaves: sum(map(operator.mul, shares, leaves)), *found)
 
 
 def save_checkpoint(path, model: nn.Module, config: dict, state: TrainingState | None = None):
@@ -352,6 +373,7 @@ def save_checkpoint(path, model: nn.Module, config: dict, state: TrainingState |
             "losses": {"step": mx.array(steps, mx.uint32), "loss": mx.array(losses, mx.float32)},
         }
         words |= {"step": str(state.step), "seconds": str(state.seconds)}
+        words |= {"optimizer": state.optimizer_name}
     write_checkpoint(path, trees, words)
 
 
@@ -382,13 +404,14 @@ def load_training(path) -> tuple[nn.Module, dict, TrainingState | None]:
 
 def _state(model, trees: dict, words: dict[str, str]) -> TrainingState:
     """The state of training that is in a file, once it fits the network."""
-    losses, fresh = trees["losses"], optim.Adam(0.0)
+    losses, fresh = trees["losses"], OPTIMIZERS[words["optimizer"]].make(0.0, 0.0)
     fresh.init(model.trainable_parameters())
     return TrainingState(
         int(words["step"]),
         _like(model.trainable_parameters(), trees["weights"]),
         _like(model.trainable_parameters(), trees["model"]),
         _like(fresh.state, trees["optimizer"]),
+        words["optimizer"],
         list(zip(losses["step"].tolist(), losses["loss"].tolist(), strict=True)),
         float(words["seconds"]),
     )

@@ -96,7 +96,7 @@ def our_loop(activation: str) -> float:
     from models import MLP
     from training import train
 
-    model = MLP(width=WIDTH, depth=DEPTH, activation=activation, frequencies=0)
+    model = MLP(width=WIDTH, depth=DEPTH, activation=activation, waves_of_t=0, waves_of_x=0)
     source, target = DATASETS["8gaussians"], DATASETS["moons"]
     history = train(model, METHODS["vp"](), source, target, steps=STEPS, batch_size=BATCH)
     return history.steps_per_second

@@ -181,7 +181,7 @@ def prepare(folder: str):
     data = {"x1": np.array(target.sample(POINTS, mx.random.key(1)))}
     batches = target.sample((WARM + TIMED) * BATCH, mx.random.key(2))
     data["batches"] = np.array(batches).reshape(-1, BATCH, 2)
-    fresh = MLP(frequencies=WAVES, activation="tanh")
+    fresh = MLP(width=64, waves_of_t=WAVES, waves_of_x=0, activation="tanh")
     arrays = arrays_of(trained, "trained_") | arrays_of(fresh, "fresh_")
     np.savez(Path(folder, "data.npz"), **data, **arrays)
 

@@ -73,7 +73,7 @@ def trained_network(source: str):
     from training import train
 
     mx.random.seed(0)
-    model = MLP(frequencies=WAVES)
+    model = MLP(width=64, waves_of_t=WAVES, waves_of_x=0)
     train(model, METHODS["cfm"](), DATASETS[source], DATASETS["moons"], steps=3000)
     return model
 
@@ -84,7 +84,7 @@ def our_network(data, which: str = "", **shape):
 
     from models import MLP
 
-    model = MLP(frequencies=WAVES, **shape)
+    model = MLP(width=64, waves_of_t=WAVES, waves_of_x=0, **shape)
     for i, layer in enumerate(model.layers):
         layer.weight, layer.bias = (mx.array(data[f"{which}{kind}{i}"]) for kind in "wb")
     return model

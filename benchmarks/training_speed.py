@@ -37,7 +37,7 @@ def ours() -> float:
     how = {"batch_size": BATCH, "lr": RATE, "average": DECAY}
     for steps in (WARM, STEPS):
         history = train(
-            MLP(frequencies=WAVES),
+            MLP(width=64, waves_of_t=WAVES, waves_of_x=0),
             METHODS["vp"](),
             DATASETS["8gaussians"],
             DATASETS["moons"],

@@ -19,6 +19,7 @@ from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS
 from models import ACTIVATIONS
+from optimizers import OPTIMIZERS
 from solver import SOLVERS
 
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -59,13 +60,21 @@ def activations():
         yield f"`{name}`", "as in MLX" if function.__module__.startswith("mlx") else about
 
 
+def optimizers():
+    yield "`--optimizer`", "name", "largest `--lr`, unless given", "`--weight-decay`, unless given"
+    for name, kind in OPTIMIZERS.items():
+        decay = "has none" if kind.weight_decay is None else f"{kind.weight_decay:g}"
+        yield f"`{name}`", kind.title, f"{kind.lr:g}", decay
+
+
 def as_markdown(rows) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-TABLES = {table.__name__: table for table in (methods, couplings, solvers, datasets, activations)}
+ALL = (methods, couplings, solvers, datasets, activations, optimizers)
+TABLES = {table.__name__: table for table in ALL}
 
 
 def renewed(text: str) -> str:

@@ -19,6 +19,7 @@ from lab.values import Names, Number, OneOf, Whole
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
+from optimizers import OPTIMIZERS
 from solver import SOLVERS
 from training import LR_SCHEDULES
 
@@ -26,8 +27,10 @@ CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training
 FIXED_STEPS = 100  # of a solver that cannot choose its steps
 TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
-STEPS, CNF_STEPS = 10_000, 1_000  # of training; one of cnf takes a hundred times as long
-LR, CNF_LR = 5e-3, 2e-3  # cnf tends to fail at more
+STEPS, BATCH = 1_400, 2_048  # of training
+COUPLED_STEPS, COUPLED_BATCH = 10_000, 256  # matching pairs costs at least the batch's square
+CNF_STEPS, CNF_BATCH, CNF_WIDTH = 1_000, 256, 64  # a step of cnf takes a hundred times as long
+CNF_LR = 2e-3  # it tends to fail at more
 EXACT_POINTS = 64  # of the target, that the exact field is made of
 MOST_EXACT_POINTS = 100_000
 
@@ -57,7 +60,8 @@ class Config:
         source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
             method, the dimension or a file of points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
-        steps: Number of training steps.  [default: 10,000, or 1,000 for cnf]
+        steps: Number of training steps.  [default: 1,400, or 10,000 for coupled pairs, or 1,000
+            for cnf]
         solver: ODE solver that follows the flow.
         columns: Columns of the target's file to use, by name or by number from 1, for example
             'x,y'.  [default: all]
@@ -70,14 +74,18 @@ class Config:
             that a perfect network would learn from a few points.
         points: How many points of the target the exact field is made of.  [default: 64, or all
             of a file]
-        width: Units in each hidden layer.
+        width: Units in each hidden layer.  [default: 128, or 64 for plain, concatsquash and cnf]
         depth: Number of hidden layers.
         activation: Activation function between the layers.  [default: isru, or tanh for
-            concatsquash]
-        batch_size: Pairs of samples in each training step.
-        lr: Largest learning rate of the training.  [default: 0.005, or 0.002 for cnf]
+            concatsquash, or selu for plain]
+        batch_size: Pairs of samples in each training step.  [default: 2,048, or 256 for coupled
+            pairs and cnf]
+        optimizer: What moves the weights: muon takes equally long steps in all directions of a
+            hidden layer.  [default: muon, or adam for plain and cnf]
+        lr: Largest learning rate of the training.  [default: 0.015, or 0.005 for adam and adamw, or
+            0.002 for cnf]
         schedule: How the learning rate changes over the training steps.
-        weight_decay: Weight decay; above 0 the optimizer is AdamW, not Adam.
+        weight_decay: Weight decay of muon and adamw.  [default: 0, or 0.01 for adamw]
         seed: Number that decides every random draw of the run.
         train_solver: ODE solver that cnf is trained through.
         train_ode_steps: Number of equal steps that solver takes.  [default: as its error estimate
@@ -109,13 +117,14 @@ class Config:
     power: float | None = option(FLOW, Number(1, 100))
     network: str = option(NETWORK, OneOf([*NETWORKS, EXACT]), "mlp")
     points: int | None = option(NETWORK, Whole(1, MOST_EXACT_POINTS))
-    width: int = option(NETWORK, Whole(1, 4096), 64)
+    width: int | None = option(NETWORK, Whole(1, 4096))
     depth: int = option(NETWORK, Whole(1, 64), 3)
     activation: str | None = option(NETWORK, OneOf(ACTIVATIONS))
-    batch_size: int = option(TRAINING, Whole(1, 100_000), 256)
+    batch_size: int | None = option(TRAINING, Whole(1, 100_000))
+    optimizer: str | None = option(TRAINING, OneOf(OPTIMIZERS))
     lr: float | None = option(TRAINING, Number(0, 1, above=True))
     schedule: str = option(TRAINING, OneOf(LR_SCHEDULES), "cosine")
-    weight_decay: float = option(TRAINING, Number(0, 10), 0.0)
+    weight_decay: float | None = option(TRAINING, Number(0, 10))
     seed: int = option(TRAINING, Whole(0, 2**31 - 1), 0)
     train_solver: str = option(LIKELIHOOD, OneOf(SOLVERS), "rk4")
     train_ode_steps: int | None = option(LIKELIHOOD, Whole(1, 10_000))

@@ -10,13 +10,17 @@ from cfm import METHODS, Method
 from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
 from files.tables import ColumnError
 from lab.config import (
+    BATCH,
     CNF,
+    CNF_BATCH,
     CNF_LR,
     CNF_STEPS,
+    CNF_WIDTH,
+    COUPLED_BATCH,
+    COUPLED_STEPS,
     EXACT,
     EXACT_POINTS,
     FIXED_STEPS,
-    LR,
     MOST_EXACT_POINTS,
     OPTIONS,
     SOLVING_OPTIONS,
@@ -28,6 +32,7 @@ from lab.config import (
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
 from models import NETWORKS, TRAINABLE
+from optimizers import OPTIMIZERS
 from solver import SOLVERS
 
 NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
@@ -159,14 +164,27 @@ def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Datase
 def _filled(config: Config, method, source: Dataset) -> Config:
     """The options with every default that depended on others."""
     cnf = config.method == CNF
+    steps, batch_size = STEPS, BATCH
+    if cnf:
+        steps, batch_size = CNF_STEPS, CNF_BATCH
+    elif method.coupling.match is not None:
+        steps, batch_size = COUPLED_STEPS, COUPLED_BATCH
+    usual = config.optimizer or ("adam" if cnf or config.network == "plain" else "muon")
+    optimizer, weight_decay = OPTIMIZERS[usual], config.weight_decay
+    if optimizer.weight_decay is None and weight_decay:
+        raise ConfigError("weight_decay", f"'{usual}' has no weight decay; muon and adamw have.")
     return replace(
         config,
         source=source.name,
         sigma=None if cnf else method.sigma,
         coupling=None if cnf else method.coupling.name,
-        steps=config.steps or (CNF_STEPS if cnf else STEPS),
-        lr=config.lr or (CNF_LR if cnf else LR),
-        activation=config.activation or _activation_of(config.network),
+        steps=config.steps or steps,
+        batch_size=config.batch_size or batch_size,
+        optimizer=usual,
+        lr=config.lr or (CNF_LR if cnf else optimizer.lr),
+        weight_decay=optimizer.weight_decay if weight_decay is None else weight_decay,
+        width=config.width or (CNF_WIDTH if cnf else _usual(config.network, "width")),
+        activation=config.activation or _usual(config.network, "activation"),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
         ode_steps=_ode_steps(config.solver, config.ode_steps),
     )
@@ -184,11 +202,11 @@ def solved_by(run: Run, solver: str, steps: int | None) -> Run:
     )
 
 
-def _activation_of(network: str) -> str | None:
-    """The activation that a network has unless it is told otherwise."""
+def _usual(network: str, name: str):
+    """What a network has of an argument unless it is told otherwise; None for the exact field."""
     if network not in NETWORKS:
         return None
-    return inspect.signature(NETWORKS[network]).parameters["activation"].default
+    return inspect.signature(NETWORKS[network]).parameters[name].default
 
 
 def _maximum_likelihood(config: Config, source: Dataset, target: Dataset) -> MaximumLikelihood:
@@ -228,7 +246,7 @@ def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
         regularization=config.regularization,
         power=config.power,
     )
-    if method.coupling.match and config.batch_size > MOST_COUPLED:
+    if method.coupling.match and (config.batch_size or 0) > MOST_COUPLED:
         raise ConfigError(
             "batch_size",
             f"{config.batch_size:,} is too much for {method.coupling.title}, whose work grows "
@@ -283,7 +301,7 @@ def without_effect(run: Run) -> dict[str, str]:
     if config.ode_steps:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:
-        training = ("steps", "batch_size", "lr", "schedule", "weight_decay", "save_every")
-        say("the exact field is not trained", *training, "retrain")
+        training = ("steps", "batch_size", "optimizer", "lr", "schedule", "weight_decay")
+        say("the exact field is not trained", *training, "save_every", "retrain")
         say("the exact field has no layers", "width", "depth", "activation")
     return reasons

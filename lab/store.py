@@ -35,8 +35,8 @@ FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "models.py", "training.py"),
-    *("files/*.py", "machine/*.py", "lab/config.py", "lab/run.py", "lab/store.py"),
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "models.py", "optimizers.py"),
+    *("training.py", "files/*.py", "machine/*.py", "lab/config.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training through a solver does
     *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "solver.py", "tableaus.py"),
@@ -139,6 +139,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
             run.target.standardized(),
             steps=config.steps,
             batch_size=config.batch_size,
+            optimizer=config.optimizer,
             lr=config.lr,
             schedule=config.schedule,
             weight_decay=config.weight_decay,

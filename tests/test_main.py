@@ -141,7 +141,7 @@ def test_the_excess_loss_is_reported_where_it_is_known(run):
         ["--source", "trainable-normal", "--network", "concatsquash"],
         ["--divergence", "hutchinson", "--probes", "2", "--gradient", "checkpoint"],
         ["--train-solver", "dopri5", "--gradient", "adjoint", "--steps", "1"],
-        ["--target", "gaussian4d", "--schedule", "one-cycle", "--weight-decay", "0.1"],
+        ["--target", "gaussian4d", "--schedule", "one-cycle", "--optimizer", "adamw"],
     ],
 )
 def test_continuous_normalising_flows(program, checkpoint, arguments):

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -29,7 +30,7 @@ INDEPENDENT = independent()
 
 def small(seed=0):
     mx.random.seed(seed)
-    return MLP(width=8, depth=1, frequencies=0)
+    return MLP(width=8, depth=1, waves_of_t=0, waves_of_x=0)
 
 
 def weights(model):
@@ -407,3 +408,24 @@ def test_a_state_is_not_changed_by_later_training():
         assert same(again.parameters(), model.parameters())
     assert same([first.weights, first.averaged, first.optimizer], before)
     assert first.step == first.losses[-1][0] == 15
+
+
+@pytest.mark.slow
+def test_memory_stays_level_over_many_steps():
+    """By MLX's counters and by the size of the process, which never shrinks."""
+    import resource
+
+    sizes = []
+
+    def look(history):
+        if history.steps in (20_000, 100_000):
+            process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            unit = 1 if sys.platform == "darwin" else 1024
+            sizes.append((mx.get_active_memory(), mx.get_peak_memory(), process * unit))
+
+    how = {"steps": 100_000, "batch_size": 16, "on_look": look, "look_every": 5_000}
+    train(small(), METHODS["vp"](), NORMAL, DATASETS["moons"], **how)
+    (active, peak, process), later = sizes
+    assert later[0] <= active + 2**16
+    assert later[1] <= peak + 2**16
+    assert later[2] <= process + 2**23

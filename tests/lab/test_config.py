@@ -1,6 +1,7 @@
 """The options of a run: read strictly, kept as JSON, settled into what they stand for."""
 
 import json
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from lab.config import HELP, OPTIONS, Config, ConfigError
 from lab.run import settle, without_effect
 from lab.values import Names, Number, OneOf, Whole
 from models import NETWORKS
+from optimizers import OPTIMIZERS
 
 
 def test_every_field_is_an_option_with_a_whole_sentence():
@@ -24,10 +26,16 @@ def test_every_field_is_an_option_with_a_whole_sentence():
 
 def test_the_help_page_tells_the_defaults_that_are():
     """Those that depend on other choices stand there in words."""
-    flow, likelihood = settle(Config()).config, settle(Config(method="cnf")).config
-    for name in ("steps", "lr"):
-        shown = [f"{getattr(config, name):,}" for config in (flow, likelihood)]
-        assert HELP[name].endswith(f"[default: {shown[0]}, or {shown[1]} for cnf]")
+    where = {"coupled pairs": {"coupling": "ot"}, "cnf": {"method": "cnf"}}
+    where |= {name: {"network": name} for name in NETWORKS}
+    where |= {name: {"optimizer": name} for name in OPTIMIZERS}
+    for name in ("steps", "batch_size", "optimizer", "lr", "weight_decay", "width", "activation"):
+        for clause in HELP[name].partition("[default: ")[2].removesuffix("]").split(", or "):
+            told, _, cases = clause.partition(" for ")
+            for case in re.split(", | and ", cases):
+                value = getattr(settle(Config(**where.get(case, {}))).config, name)
+                assert told == (value if isinstance(value, str) else f"{value:,g}"), (name, case)
+                assert not case or case in where
     fixed = settle(Config(method="cnf", solver="euler", train_solver="heun")).config
     for name in ("ode_steps", "train_ode_steps"):
         assert HELP[name].endswith(f"or {getattr(fixed, name)} where it has none]")
@@ -75,7 +83,7 @@ def test_a_config_is_its_json(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"width": None}, "'None' is not a whole number"),
+        ({"samples": None}, "'None' is not a whole number"),
         ({"width": 2.5}, "'2.5' is not a whole number"),
         ({"width": True}, "not a whole number"),
         ({"lr": float("nan")}, "not a number"),

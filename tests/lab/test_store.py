@@ -185,7 +185,7 @@ def _arrays(content: bytes):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--lr", "0.1"], ["--lr", "0.1", "0.005"]),
+        (["--lr", "0.1"], ["--lr", "0.1", "0.015"]),
         (["--method", "vp"], ["--method", "vp", "cfm"]),
         (["--width", "9"], ["--width", "9", "8"]),
         (["--steps", "20"], ["--steps", "20", "30"]),
@@ -198,7 +198,7 @@ def test_resumed_training_goes_on_as_it_began(program, checkpoint, arguments, wo
     sentence = the_error(program("--resume", path, *arguments))
     for word in words:
         assert word in sentence
-    assert program("--resume", path, "--width", "8", "--lr", "0.005").exit_code == 0
+    assert program("--resume", path, "--width", "8", "--lr", "0.015").exit_code == 0
 
 
 def test_training_at_a_constant_rate_can_be_made_longer(program, run, checkpoint):
