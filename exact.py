@@ -24,6 +24,7 @@ OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
 CLOUD_WIDTH = 0.025  # of each of those, as a part of the target's own width
 PLACES, POINTS = 1024, 256  # whose posterior weights are held at once
+GROUP = 32  # pairs of a batch whose ends stand for the target when a network is shown its means
 NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there
 
 
@@ -173,3 +174,56 @@ def _accumulate(top, sums, at, points, alpha, scale):
 @mx.compile
 def _square_length(scale, *components):
     return scale * sum(mx.square(component) for component in components)
+
+
+def on_marginal(method: Method, source: Dataset) -> "MarginalMethod":
+    """The method, but that its networks are shown the mean velocity at a place, not a pair's own.
+
+    Raises:
+        ValueError: for coupled pairs, or a source that is no mixture of Gaussians.
+    """
+    if method.coupling.match is not None or source.mixture is None:
+        raise ValueError(
+            "the marginal velocity is known for independent pairs and a source of isotropic "
+            "Gaussians only"
+        )
+    return MarginalMethod(**vars(method), mixture=source.mixture)
+
+
+@dataclass(frozen=True)
+class MarginalMethod(Method):
+    """A method that regresses on the marginal velocity (Ryzhakov et al. 2024; Xu et al. 2023).
+
+    The mean is taken over all components of the source, and over the x1 of `GROUP` pairs of the
+    batch, of which the pair's own is one, in place of the whole target. Its variance, which is most
+    of the loss otherwise, is nearly gone; what remains is the bias of so few points.
+    """
+
+    mixture: Mixture | None = None
+
+    @property
+    def held(self) -> int:
+        """Numbers that are held for every pair while its examples are made."""
+        return GROUP * len(self.mixture.means)
+
+    def examples(self, x0, x1, key):
+        """t (N, 1), xt (N, D) and the marginal velocity there (N, D)."""
+        t, xt, _ = super().examples(x0, x1, key)
+        return t, xt, self._marginal(t, xt, x1)
+
+    def _marginal(self, t, xt, x1):
+        """E[ut | xt, t] (N, D), every group of pairs by itself."""
+        (count, dim), means, std = x1.shape, self.mixture.means, self.mixture.std
+        together = math.gcd(count, GROUP)
+        (alpha, beta, sigma), (d_alpha, d_beta, d_sigma) = self.schedule(t)
+        variance = (beta * std) ** 2 + sigma**2
+        slope = (beta * d_beta * std**2 + sigma * d_sigma) / variance
+        at = (xt[:, None] - beta[:, None] * means).reshape(-1, together, len(means), 1, dim)
+        points = x1.reshape(-1, 1, 1, together, dim)
+        rows = (-1, together, 1, 1)
+        apart = [at[..., d] - alpha.reshape(rows) * points[..., d] for d in range(dim)]
+        logits = (-0.5 / variance).reshape(rows) * _square_length(1.0, *apart)
+        weights = mx.softmax(logits.reshape(count, -1)).reshape(-1, together, len(means), together)
+        y = (mx.sum(weights, axis=2) @ points[:, 0, 0]).reshape(count, dim)
+        m = mx.sum(weights, axis=3).reshape(count, -1) @ means
+        return d_alpha * y + d_beta * m + slope * (xt - alpha * y - beta * m)

@@ -51,7 +51,7 @@ from lab.values import OneOf, Whole
 from metrics import ExcessLoss, quoted
 from training import NonFiniteLossError
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 
 @click.group(

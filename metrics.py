@@ -161,6 +161,24 @@ def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, 
     return ExcessLoss(float(loss.mean()), *mean_and_error(floor), *excess, relative)
 
 
+def error_over_time(field, exact, method, source, target, count: int, parts: int, key):
+    """Where in t a field is wrong, from `count` fresh pairs.
+
+    Returns:
+        E|v − u|² and E|ut − u|² in so many equal parts of [0, 1], (parts,) each, and E|u|²; ut is
+        the velocity of a pair, and u the exact one.
+    """
+    x0_key, x1_key, draw_key = mx.random.split(key, 3)
+    x0, x1 = source.sample(count, x0_key), target.sample(count, x1_key)
+    t, noise = method.draw(x0.shape, draw_key)  # in order, one in each of `count` parts
+    xt, ut = method.sample(t, x0, x1, noise)
+    v, u = field(t, xt), exact(t, xt)
+    squares = (np.array(mx.sum(mx.square(a), axis=1), np.float64) for a in (v - u, ut - u, u))
+    error, spread, size = (np.array_split(each, parts) for each in squares)
+    means = (np.array([np.mean(part) for part in each]) for each in (error, spread))
+    return *means, float(np.mean(np.concatenate(size)))
+
+
 def mean_and_error(values) -> tuple[float, float]:
     """The mean of independent values and its standard error, 0 for a single one."""
     if len(values) < 2:

@@ -34,7 +34,7 @@ from optimizers import OPTIMIZERS
 LOOK_EVERY = 100  # steps between looks at the loss
 SHARE = 512  # rows of a batch, fewest that are worth a core of their own
 DRAW_AHEAD = 100  # steps that are drawn together, at most, which costs half as much
-DRAWN = 2**21  # points that are drawn together, at most
+DRAWN = 2**21  # pairs that are drawn together, at most
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
 
 
@@ -120,7 +120,7 @@ def train(
     source,
     target,
     *,
-    steps: int = 1_400,
+    steps: int = 1_300,
     batch_size: int = 2_048,
     optimizer: str = "muon",
     lr: float | None = None,
@@ -283,7 +283,8 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
     that what a step is given does not depend on where training began.
     """
     match = method.coupling.match
-    most = DRAWN // count if match is None else MATCH_AHEAD // count**2
+    held = count * getattr(method, "held", 1)
+    most = DRAWN // held if match is None else MATCH_AHEAD // count**2
     ahead = min(DRAW_AHEAD, most + 1)
 
     def draw(key):

@@ -98,7 +98,8 @@ def our_loop(activation: str) -> float:
 
     model = MLP(width=WIDTH, depth=DEPTH, activation=activation, waves_of_t=0, waves_of_x=0)
     source, target = DATASETS["8gaussians"], DATASETS["moons"]
-    history = train(model, METHODS["vp"](), source, target, steps=STEPS, batch_size=BATCH)
+    how = {"steps": STEPS, "batch_size": BATCH, "optimizer": "adam"}
+    history = train(model, METHODS["vp"](), source, target, **how)
     return history.steps_per_second
 
 

@@ -30,16 +30,18 @@ from figures.style import GENERATED, INK, SOURCE, TARGET, drawing, set_title
 from training import train
 
 COUNT, SEEDS = 100_000, range(3)
-PLAIN = {"lr": 1e-2, "schedule": "constant", "average": 0.0}
-NETWORK = {"activation": "elu", "frequencies": 0}
+PLAIN = {"optimizer": "adam", "lr": 1e-2, "schedule": "constant", "average": 0.0}
+PLAIN |= {"batch_size": 256, "steps": 10_000}
+PAIRED = {"batch_size": 256, "steps": 4_000, "lr": 5e-3}
+NETWORK = {"width": 64, "activation": "elu", "waves_of_t": 0, "waves_of_x": 0}
 # name → (method, network, training, solver, its steps)
 SETTINGS = {
     "plain, 50 Euler steps": ("cfm", NETWORK, PLAIN, "euler", 50),
     "plain, dopri5": ("cfm", NETWORK, PLAIN, "dopri5", None),
     "ours, 50 Euler steps": ("cfm", {}, {}, "euler", 50),
     "ours, dopri5": ("cfm", {}, {}, "dopri5", None),
-    "ours, `ot`, 50 Euler steps": ("ot", {}, {}, "euler", 50),
-    "ours, `ot`, dopri5": ("ot", {}, {}, "dopri5", None),
+    "ours, `ot`, 50 Euler steps": ("ot", {}, PAIRED, "euler", 50),
+    "ours, `ot`, dopri5": ("ot", {}, PAIRED, "dopri5", None),
 }
 
 

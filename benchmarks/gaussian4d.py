@@ -101,6 +101,8 @@ def main():
     )
     straight, whole = METHODS["cfm"](sigma=0.0), WholeSample(mx.array(SAMPLE.points, mx.float32))
     write_up = {"batch_size": KNOWN, "lr": 1e-3, "schedule": "constant", "weight_decay": 0.1}
+    write_up |= {"optimizer": "adamw"}
+    ours = {"batch_size": 256, "optimizer": "adam"}
     small = lambda: ConcatSquash(dim=4, width=4, depth=3)  # noqa: E731
     cnf = MaximumLikelihood(NORMAL.log_prob, steps=8)
     rows = {
@@ -108,12 +110,24 @@ def main():
             *(small, straight, whole, 28),
             {**write_up, "steps": 7_000, "average": 0.0},
         ),
-        "ours, flow matching": (lambda: MLP(dim=4), straight, SAMPLE, 7, {"steps": 1_750}),
+        "ours, flow matching": (
+            lambda: MLP(dim=4, width=64),
+            straight,
+            SAMPLE,
+            7,
+            {**ours, "steps": 1_750},
+        ),
         "write-up's network, maximum likelihood": (
             *(small, cnf, whole, 5),
             {**write_up, "lr": 1e-2, "schedule": "cosine", "weight_decay": 0.0, "steps": 1_000},
         ),
-        "ours, maximum likelihood": (lambda: MLP(dim=4), cnf, SAMPLE, 5, {"steps": 500}),
+        "ours, maximum likelihood": (
+            lambda: MLP(dim=4, width=64),
+            cnf,
+            SAMPLE,
+            5,
+            {**ours, "steps": 500},
+        ),
     }
     print("| | steps | seconds | mean | covariance | on the way: step, mean, covariance |")
     print("|---|---|---|---|---|---|")

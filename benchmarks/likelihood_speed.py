@@ -73,9 +73,8 @@ def ours(data):
         method = MaximumLikelihood(source.log_prob, solver="rk4", steps=RK4_STEPS)
         loss = method.pair_loss(model, None, mx.array(data["batches"][0])).item()
         for steps in (OUR_WARM, OUR_TIMED):
-            history = train(
-                model, method, source, DATASETS["moons"], steps=steps, batch_size=BATCH, lr=RATE
-            )
+            how = {"steps": steps, "batch_size": BATCH, "optimizer": "adam", "lr": RATE}
+            history = train(model, method, source, DATASETS["moons"], **how)
         return 1 / history.steps_per_second, loss
 
     return {"density": density, "cnf": cnf}

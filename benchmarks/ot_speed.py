@@ -64,9 +64,10 @@ def ours(method: str, activation: str) -> float:
     from training import train
 
     mx.random.seed(0)
-    model, data = MLP(activation=activation), (DATASETS["8gaussians"], DATASETS["moons"])
-    train(model, METHODS[method](), *data, steps=WARM_UP, batch_size=BATCH)
-    history = train(model, METHODS[method](), *data, steps=STEPS, batch_size=BATCH)
+    model, data = MLP(width=64, waves_of_x=0, activation=activation), ("8gaussians", "moons")
+    data, how = [DATASETS[name] for name in data], {"batch_size": BATCH, "optimizer": "adam"}
+    train(model, METHODS[method](), *data, steps=WARM_UP, **how)
+    history = train(model, METHODS[method](), *data, steps=STEPS, **how)
     return history.steps_per_second
 
 

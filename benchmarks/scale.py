@@ -41,9 +41,10 @@ ENOUGH = 2.0  # seconds of training, about
 
 
 def seconds(run, repeats: int = 3) -> float:
-    """The least time of a few, after one more."""
-    run()
+    """The least time of a few, after one more; of a single one, its time."""
     taken = []
+    if repeats > 1:
+        run()
     for _ in range(repeats):
         began = time.perf_counter()
         run()

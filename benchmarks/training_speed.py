@@ -6,7 +6,7 @@ PYTHON is the interpreter of an environment of its own with jax and torch:
 
     python3 -m venv peers && peers/bin/pip install jax torch
 
-The default network of 3×64, `vp`, 8gaussians to moons, 256 fresh pairs a step, Adam, averaged
+A network of 3×64 with waves of t, `vp`, 8gaussians to moons, 256 fresh pairs a step, Adam, averaged
 weights. JAX runs all steps in one `lax.scan`; PyTorch runs eagerly on one thread, which is faster
 for it than two. Every side is a process of its own; the sides take turns, and medians are printed,
 all without compilation.
@@ -34,7 +34,7 @@ def ours() -> float:
     from models import MLP
     from training import train
 
-    how = {"batch_size": BATCH, "lr": RATE, "average": DECAY}
+    how = {"batch_size": BATCH, "optimizer": "adam", "lr": RATE, "average": DECAY}
     for steps in (WARM, STEPS):
         history = train(
             MLP(width=64, waves_of_t=WAVES, waves_of_x=0),

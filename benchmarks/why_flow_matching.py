@@ -44,7 +44,8 @@ RIVALS = {
 
 def learned(name: str, steps: int, seed: int = 0):
     mx.random.seed(seed)
-    model, how = MLP(), {"steps": steps, "lr": RATES[name], "look_every": 10, "seed": seed}
+    model, how = MLP(width=64), {"steps": steps, "look_every": 10, "seed": seed}
+    how |= {"optimizer": "adam", "lr": RATES[name], "batch_size": 256}
     history = train(model, RIVALS[name][0], SOURCE_DATA, TARGET, **how)
     return model, history
 

@@ -17,6 +17,7 @@ from lab.config import (
     CNF_STEPS,
     CNF_WIDTH,
     COUPLED_BATCH,
+    COUPLED_LR,
     COUPLED_STEPS,
     EXACT,
     EXACT_POINTS,
@@ -109,6 +110,8 @@ def settle(config: Config) -> Run:
     make = _maximum_likelihood if config.method == CNF else _flow_matching
     method = make(config, source, target)
     config = _filled(config, method, source)
+    if config.regress == "marginal":
+        _check_marginal(config, method, source)
     if config.network == EXACT:
         config, target = _remembered(config, method, source, target)
     elif config.points is not None:
@@ -164,13 +167,13 @@ def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Datase
 def _filled(config: Config, method, source: Dataset) -> Config:
     """The options with every default that depended on others."""
     cnf = config.method == CNF
-    steps, batch_size = STEPS, BATCH
-    if cnf:
-        steps, batch_size = CNF_STEPS, CNF_BATCH
-    elif method.coupling.match is not None:
-        steps, batch_size = COUPLED_STEPS, COUPLED_BATCH
     usual = config.optimizer or ("adam" if cnf or config.network == "plain" else "muon")
     optimizer, weight_decay = OPTIMIZERS[usual], config.weight_decay
+    steps, batch_size, lr = STEPS, BATCH, optimizer.lr
+    if cnf:
+        steps, batch_size, lr = CNF_STEPS, CNF_BATCH, CNF_LR
+    elif method.coupling.match is not None:
+        steps, batch_size, lr = COUPLED_STEPS, COUPLED_BATCH, COUPLED_LR
     if optimizer.weight_decay is None and weight_decay:
         raise ConfigError("weight_decay", f"'{usual}' has no weight decay; muon and adamw have.")
     return replace(
@@ -181,7 +184,7 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         steps=config.steps or steps,
         batch_size=config.batch_size or batch_size,
         optimizer=usual,
-        lr=config.lr or (CNF_LR if cnf else optimizer.lr),
+        lr=config.lr or lr,
         weight_decay=optimizer.weight_decay if weight_decay is None else weight_decay,
         width=config.width or (CNF_WIDTH if cnf else _usual(config.network, "width")),
         activation=config.activation or _usual(config.network, "activation"),
@@ -261,6 +264,15 @@ def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
     return method
 
 
+def _check_marginal(config: Config, method, source: Dataset):
+    if config.method == CNF or method.coupling.match is not None or source.mixture is None:
+        raise ConfigError(
+            "regress",
+            "'marginal' is known for independent pairs and a source of Gaussians only. Use "
+            "--method cfm or vp, and --source normal or 8gaussians.",
+        )
+
+
 def _remembered(config: Config, method, source: Dataset, target: Dataset):
     """The options and the target of an exact field: the points that it is made of."""
     if config.method == CNF:
@@ -301,7 +313,7 @@ def without_effect(run: Run) -> dict[str, str]:
     if config.ode_steps:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:
-        training = ("steps", "batch_size", "optimizer", "lr", "schedule", "weight_decay")
+        training = ("steps", "batch_size", "regress", "optimizer", "lr", "schedule", "weight_decay")
         say("the exact field is not trained", *training, "save_every", "retrain")
         say("the exact field has no layers", "width", "depth", "activation")
     return reasons

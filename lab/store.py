@@ -17,7 +17,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from exact import exact_velocity
+from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.run import Run, settle
@@ -35,8 +35,9 @@ FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "models.py", "optimizers.py"),
-    *("training.py", "files/*.py", "machine/*.py", "lab/config.py", "lab/run.py", "lab/store.py"),
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "models.py"),
+    *("optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("lab/config.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training through a solver does
     *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "solver.py", "tableaus.py"),
@@ -134,7 +135,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     try:
         history = train(
             model,
-            run.method,
+            on_marginal(run.method, run.source) if config.regress == "marginal" else run.method,
             run.source,
             run.target.standardized(),
             steps=config.steps,

@@ -245,3 +245,40 @@ def test_the_end_of_a_curved_path_is_its_end():
     u = np.array(field(mx.array(1.0), x))
     # β' = −π/2 times the source's mean, which is 0 as all components are as likely
     np.testing.assert_allclose(u, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("source", ["normal", "8gaussians"])
+def test_the_marginal_velocity_of_a_group_is_the_exact_field_of_its_points(name, source):
+    """Of one group, and of one after the other where there are more, in the places of the pairs."""
+    method, source, count = independent(name), DATASETS[source], 2 * exact.GROUP
+    x0, x1 = (d.sample(count, mx.random.key(k)) for k, d in ((0, source), (1, DATASETS["moons"])))
+    t, xt, marginal = exact.on_marginal(method, source).examples(x0, x1, mx.random.key(2))
+    same_t, same_xt, _ = method.examples(x0, x1, mx.random.key(2))
+    assert mx.array_equal(t, same_t) and mx.array_equal(xt, same_xt)
+    for group in (slice(exact.GROUP), slice(exact.GROUP, None)):
+        field = exact_velocity(method, source, x1[group])
+        expected = np.array(field(t[group], xt[group]))
+        np.testing.assert_allclose(np.array(marginal[group]), expected, rtol=1e-3, atol=2e-3)
+
+
+def test_marginal_velocities_teach_faster():
+    """In as many steps, and to a loss of nearly nothing; in one batch as in a vmapped several."""
+    source, target, method = DATASETS["8gaussians"], DATASETS["moons"], METHODS["vp"]()
+    errors, losses = [], []
+    for each in (method, exact.on_marginal(method, source)):
+        mx.random.seed(0)
+        model = MLP(width=32)
+        history = train(model, each, source, target, steps=300, batch_size=256)
+        best = nearly_exact_velocity(method, source, target, mx.random.key(0))
+        found = excess_loss(model, best, method, source, target, 2048, mx.random.key(1))
+        errors.append(found.velocity_error)
+        losses.append(history.losses[-1][1])
+    assert errors[1] < 0.9 * errors[0]
+    assert losses[1] < 0.4 * losses[0]
+
+
+def test_what_has_no_marginal_velocity():
+    for method, source in (("ot", "normal"), ("cfm", "moons")):
+        with pytest.raises(ValueError, match="independent pairs and a source of isotropic"):
+            exact.on_marginal(METHODS[method](), DATASETS[source])

@@ -151,6 +151,17 @@ def test_continuous_normalising_flows(program, checkpoint, arguments):
     assert re.search(r"NLL +[\d.]+ ± [\d.]+ nats, of 50 fresh samples", result.output)
 
 
+def test_marginal_velocities_are_shown(run):
+    """Then the loss is far below that of pairs; and it is another training, kept in another file."""
+    arguments = ("--steps", "60", "--batch-size", "256")
+    losses = []
+    for more in ((), ("--regress", "marginal")):
+        output = run(*arguments, *more, "--figure", "loss").output
+        losses.append(float(re.search(r"; loss ([\d.]+)", output)[1]))
+    assert losses[1] < losses[0] / 2
+    assert len(list(Path("runs").iterdir())) == 2
+
+
 def test_figures_are_called_after_what_was_chosen(run):
     run("--figure", "loss", "--figure", "trajectories", "--figure", "loss")
     run("--source", "normal")

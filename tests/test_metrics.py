@@ -4,9 +4,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from cfm import METHODS
 from datasets import DATASETS
 from metrics import (
     energy_and_displacement,
+    error_over_time,
     flow_distances,
     normalized_path_energy,
     path_energy,
@@ -133,3 +135,23 @@ def test_numbers_in_print_lose_nothing_that_their_error_allows():
         shown, spread = map(float, quoted(value, error).split(" ± "))
         assert abs(shown - value) <= 0.5 * error
         assert spread == pytest.approx(error, rel=0.27)
+
+
+def test_error_over_time_of_a_field_that_is_off_by_so_much():
+    """Off by t in both dimensions, so 2t² over t; and pairs off by σ-free straight paths between
+    N(0, I) and itself, of which ut − u has the variance 2 in D dimensions over (1 − t)² + t²."""
+    method, normal, parts = METHODS["cfm"](sigma=0.0), DATASETS["normal"], 10
+
+    def exact(t, x):  # E[x1 − x0 | xt], linear in xt
+        return (2 * t - 1) / ((1 - t) ** 2 + t**2) * x
+
+    error, spread, size = error_over_time(
+        lambda t, x: exact(t, x) + t, exact, method, normal, normal, 40_000, parts, mx.random.key(0)
+    )
+    low, high = np.arange(parts) / parts, (np.arange(parts) + 1) / parts
+    np.testing.assert_allclose(error, 2 * (high**3 - low**3) / 3 * parts, rtol=1e-2)
+    t = (low + high) / 2
+    np.testing.assert_allclose(spread, 2 / ((1 - t) ** 2 + t**2), rtol=0.06)
+    fine = (np.arange(10_000) + 0.5) / 10_000
+    expected = np.mean(2 * (2 * fine - 1) ** 2 / ((1 - fine) ** 2 + fine**2))
+    assert size == pytest.approx(expected, rel=0.03)

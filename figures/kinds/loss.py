@@ -17,9 +17,11 @@ def refusal(run) -> str | None:
 
 
 def draw(out: Path, subject: Subject):
-    likelihood = subject.run.method.name == CNF
-    what = "negative log-likelihood, nats" if likelihood else "flow-matching loss"
-    plot_loss(out, subject.history.losses, subject.excess, subject.run.flow, what)
+    config, excess = subject.run.config, subject.excess
+    what = "negative log-likelihood, nats" if config.method == CNF else "flow-matching loss"
+    if config.regress == "marginal":  # of which nearly 0 is the least possible
+        what, excess = "mean square off the marginal velocity", None
+    plot_loss(out, subject.history.losses, excess, subject.run.flow, what)
 
 
 def plot_loss(out, losses, excess, title: str, what: str = "flow-matching loss"):

@@ -9,6 +9,7 @@ from matplotlib.quiver import Quiver
 from figures import style
 from figures.kinds import field
 from figures.kinds.density import plot_density
+from figures.kinds.error import plot_error
 from figures.kinds.field import SPEED, VELOCITY, plot_field
 from figures.kinds.loss import plot_loss
 from figures.kinds.samples import plot_samples
@@ -93,6 +94,17 @@ def test_more_dimensions_show_the_first_two(drawn):
         figure = drawn(plot, *arguments)
         assert figure.get_suptitle() == "t\nthe first two of 4 dimensions"
         assert np.ptp(figure.axes[0].get_ylim()) < 20
+
+
+def test_errors_are_shown_in_parts_of_the_velocity(drawn):
+    error, spread = np.array([0.01, 0.04, 0.09, 0.06]), np.array([1.0, 2.0, 3.0, 2.0])
+    figure = drawn(plot_error, error, spread, 4.0, "t")
+    (axes,) = figure.axes
+    pairs, learned = axes.lines
+    assert learned.get_xdata().tolist() == [0.125, 0.375, 0.625, 0.875]
+    np.testing.assert_allclose(learned.get_ydata(), [5, 10, 15, 12.247], rtol=1e-4)
+    np.testing.assert_allclose(pairs.get_ydata(), [50, 70.711, 86.603, 70.711], rtol=1e-4)
+    assert figure.get_suptitle() == "t\nvelocity off by 11.2%"  # √(0.05 / 4)
 
 
 def test_the_loss_is_shown_from_its_first_value_to_its_floor(drawn):
