@@ -152,7 +152,7 @@ def test_continuous_normalising_flows(program, checkpoint, arguments):
 
 
 def test_marginal_velocities_are_shown(run):
-    """Then the loss is far below that of pairs; and it is another training, kept in another file."""
+    """Then the loss is far below that of pairs; and it is another training, in another file."""
     arguments = ("--steps", "60", "--batch-size", "256")
     losses = []
     for more in ((), ("--regress", "marginal")):
