@@ -4,8 +4,8 @@
 
 Training steps of a network of 3×64 (`vp`, 8gaussians to moons, 256 pairs a step, Adam), a solve of
 10 000 points by dopri5 at 1e-5, log-densities of 2 000, and what a training on a machine without
-any kernels takes more than the next one. Every side is a process of its own; the sides take turns, and medians are
-printed.
+any kernels takes more than the next one. Every side is a process of its own; the sides take turns,
+and medians are printed.
 """
 
 import json

@@ -24,8 +24,8 @@ from solver import SOLVERS
 from training import NonFiniteLossError
 
 # what things cost, in training steps of independent pairs; only the time left depends on it
-COSTS = {CNF: 70, "ot": 2.5, "entropic": 6}
-NETWORK_COST, CELL_COST = 3_000, 2_000
+COSTS = {CNF: 9, "ot": 0.8, "entropic": 2}
+NETWORK_COST, CELL_COST = 700, 500
 
 # heading → (number, digits in print)
 COLUMNS = {
