@@ -208,7 +208,9 @@ class MarginalMethod(Method):
 
     def examples(self, x0, x1, key):
         """t (N, 1), xt (N, D) and the marginal velocity there (N, D)."""
-        t, xt, _ = super().examples(x0, x1, key)
+        t, noise = self.draw(x0.shape, key)
+        t = mx.minimum(t, 1 - NEAREST)  # nearer to 1 nothing is left to take a mean over
+        xt, _ = self.sample(t, x0, x1, noise)
         return t, xt, self._marginal(t, xt, x1)
 
     def _marginal(self, t, xt, x1):
@@ -223,7 +225,9 @@ class MarginalMethod(Method):
         rows = (-1, together, 1, 1)
         apart = [at[..., d] - alpha.reshape(rows) * points[..., d] for d in range(dim)]
         logits = (-0.5 / variance).reshape(rows) * _square_length(1.0, *apart)
-        weights = mx.softmax(logits.reshape(count, -1)).reshape(-1, together, len(means), together)
+        weights = mx.softmax(logits.reshape(count, -1), axis=1).reshape(
+            -1, together, len(means), together
+        )
         y = (mx.sum(weights, axis=2) @ points[:, 0, 0]).reshape(count, dim)
         m = mx.sum(weights, axis=3).reshape(count, -1) @ means
         return d_alpha * y + d_beta * m + slope * (xt - alpha * y - beta * m)

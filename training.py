@@ -28,11 +28,11 @@ from files.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
 from machine.streams import beside, in_parts
-from models import build, describe
+from models import build, describe, parameter_count
 from optimizers import OPTIMIZERS
 
 LOOK_EVERY = 100  # steps between looks at the loss
-SHARE = 512  # rows of a batch, fewest that are worth a core of their own
+SHARE = 2**25  # multiplications of a batch, fewest that are worth a core of their own
 DRAW_AHEAD = 100  # steps that are drawn together, at most, which costs half as much
 DRAWN = 2**21  # pairs that are drawn together, at most
 MATCH_AHEAD = 2**23  # pairs of points that a coupling looks at together, at most
@@ -349,7 +349,8 @@ def _shared(value_and_grad: Callable, model, *examples):
     def share(*part):
         return len(part[0]) / count, value_and_grad(model, *part)
 
-    shares, found = zip(*in_parts(share, SHARE, *examples), strict=True)
+    least = max(1, SHARE // parameter_count(model))
+    shares, found = zip(*in_parts(share, least, *examples), strict=True)
     if len(found) == 1:
         return found[0]
     return tree_map(lambda *leaves: sum(map(operator.mul, shares, leaves)), *found)

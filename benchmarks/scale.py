@@ -24,7 +24,7 @@ import numpy as np
 from cfm import METHODS
 from datasets import DATASETS
 from exact import exact_velocity
-from figures.style import GENERATED, SOURCE, TARGET, drawing, set_title
+from figures.style import GENERATED, SOURCE, TARGET, drawing
 from machine.streams import in_parts
 from models import MLP, parameter_count
 from odeint import odeint
@@ -65,9 +65,8 @@ def product_rate(cores: int) -> float:
 
 def bandwidth() -> float:
     """Bytes a second that one core reads and writes in copying."""
-    a = mx.zeros(2**26)
-    mx.eval(a)
-    return 2 * a.nbytes / seconds(lambda: mx.eval(a + 1.0), 5)
+    a, b = np.zeros(2**26, np.float32), np.ones(2**26, np.float32)
+    return 2 * a.nbytes / seconds(lambda: np.copyto(a, b), 5)
 
 
 def step_seconds(batch: int, width: int) -> float:
@@ -164,7 +163,7 @@ def draw(panels):
             else:
                 straight = curve[-1, 1] * curve[:, 0] / curve[-1, 0]
                 ax.loglog(curve[:, 0], straight, ":", color=TARGET, label="in proportion")
-            set_title(ax, title)
+            ax.set_title(title)
             ax.set_xlabel(column)
             ax.legend(fontsize="small")
         axes[0].set_ylabel("seconds")
