@@ -195,8 +195,8 @@ class MarginalMethod(Method):
     """A method that regresses on the marginal velocity (Ryzhakov et al. 2024; Xu et al. 2023).
 
     The mean is taken over all components of the source, and over the x1 of `GROUP` pairs of the
-    batch, of which the pair's own is one, in place of the whole target. Its variance, which is most
-    of the loss otherwise, is nearly gone; what remains is the bias of so few points.
+    batch, of which the pair's own is one, in place of the whole target: less of the scatter of
+    single pairs is left to average out, at the price of the bias of so few points.
     """
 
     mixture: Mixture | None = None
