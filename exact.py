@@ -8,6 +8,7 @@ both. Networks are measured by it; with few points it shows what it is to memori
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
@@ -105,12 +106,8 @@ class ExactVelocity:
         """u(t, x), (N, D)."""
         schedule = self.method.schedule
         t = mx.clip(column(t, x.dtype), schedule.margin, 1 - self._margin())
-        (alpha, beta, sigma), (d_alpha, d_beta, d_sigma) = schedule(t)
-        source, target = self.source.std, self.target.std
-        variance = (beta * source) ** 2 + (alpha * target) ** 2 + sigma**2
-        slope = beta * d_beta * source**2 + alpha * d_alpha * target**2 + sigma * d_sigma
-        y, m = self._posterior_means(x, alpha, beta, variance)
-        return d_alpha * y + d_beta * m + slope / variance * (x - alpha * y - beta * m)
+        stds = self.source.std, self.target.std
+        return _mean_velocity(schedule, t, x, *stds, self._posterior_means)
 
     def _margin(self) -> float:
         schedule = self.method.schedule
@@ -132,6 +129,18 @@ class ExactVelocity:
         total = mx.sum(sums, axis=1)
         m = mx.sum(sums[..., :1] * means, axis=1)
         return total[:, 1:] / total[:, :1], m / total[:, :1]
+
+
+def _mean_velocity(schedule, t, x, source: float, target: float, posterior_means):
+    """E[ut | xt = x], (N, D), for Gaussians of standard deviations `source` and `target`.
+
+    `posterior_means`: (x, α, β, variance of xt) → E[y | xt = x] and E[m | xt = x].
+    """
+    (alpha, beta, sigma), (d_alpha, d_beta, d_sigma) = schedule(t)
+    variance = (beta * source) ** 2 + (alpha * target) ** 2 + sigma**2
+    slope = beta * d_beta * source**2 + alpha * d_alpha * target**2 + sigma * d_sigma
+    y, m = posterior_means(x, alpha, beta, variance)
+    return d_alpha * y + d_beta * m + slope / variance * (x - alpha * y - beta * m)
 
 
 def _sums(at, points, alpha, scale):
@@ -211,15 +220,13 @@ class MarginalMethod(Method):
         t, noise = self.draw(x0.shape, key)
         t = mx.minimum(t, 1 - NEAREST)  # nearer to 1 nothing is left to take a mean over
         xt, _ = self.sample(t, x0, x1, noise)
-        return t, xt, self._marginal(t, xt, x1)
+        among = partial(self._posterior_means, x1)
+        return t, xt, _mean_velocity(self.schedule, t, xt, self.mixture.std, 0.0, among)
 
-    def _marginal(self, t, xt, x1):
-        """E[ut | xt, t] (N, D), every group of pairs by itself."""
-        (count, dim), means, std = x1.shape, self.mixture.means, self.mixture.std
+    def _posterior_means(self, x1, xt, alpha, beta, variance):
+        """E[y | xt] and E[m | xt], each (N, D), every group of pairs by itself."""
+        (count, dim), means = x1.shape, self.mixture.means
         together = math.gcd(count, GROUP)
-        (alpha, beta, sigma), (d_alpha, d_beta, d_sigma) = self.schedule(t)
-        variance = (beta * std) ** 2 + sigma**2
-        slope = (beta * d_beta * std**2 + sigma * d_sigma) / variance
         at = (xt[:, None] - beta[:, None] * means).reshape(-1, together, len(means), 1, dim)
         points = x1.reshape(-1, 1, 1, together, dim)
         rows = (-1, together, 1, 1)
@@ -229,5 +236,4 @@ class MarginalMethod(Method):
             -1, together, len(means), together
         )
         y = (mx.sum(weights, axis=2) @ points[:, 0, 0]).reshape(count, dim)
-        m = mx.sum(weights, axis=3).reshape(count, -1) @ means
-        return d_alpha * y + d_beta * m + slope * (xt - alpha * y - beta * m)
+        return y, mx.sum(weights, axis=3).reshape(count, -1) @ means

@@ -149,10 +149,7 @@ class ExcessLoss:
 
 def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, count: int, key):
     """Compare a field with the exact one on `count` fresh pairs: a `ExcessLoss`."""
-    x0_key, x1_key, draw_key = mx.random.split(key, 3)
-    x0, x1 = source.sample(count, x0_key), target.sample(count, x1_key)
-    t, noise = method.draw(x0.shape, draw_key)
-    xt, ut = method.sample(t, x0, x1, noise)
+    t, xt, ut = _fresh(method, source, target, count, key)
     v, u = (np.array(velocity(t, xt), np.float64) for velocity in (field, exact))
     ut = np.array(ut, np.float64)
     loss, floor = (((velocity - ut) ** 2).mean(axis=1) for velocity in (v, u))
@@ -168,15 +165,24 @@ def error_over_time(field, exact, method, source, target, count: int, parts: int
         E|v − u|² and E|ut − u|² in so many equal parts of [0, 1], (parts,) each, and E|u|²; ut is
         the velocity of a pair, and u the exact one.
     """
+    t, xt, ut = _fresh(method, source, target, count, key)  # t in order
+    v, u = field(t, xt), exact(t, xt)
+    error, spread, size = (
+        np.array(mx.sum(mx.square(a), axis=1), np.float64) for a in (v - u, ut - u, u)
+    )
+    means = (
+        np.array([np.mean(part) for part in np.array_split(each, parts)])
+        for each in (error, spread)
+    )
+    return *means, float(np.mean(size))
+
+
+def _fresh(method: Method, source: Dataset, target: Dataset, count: int, key):
+    """t, xt and ut of fresh independent pairs."""
     x0_key, x1_key, draw_key = mx.random.split(key, 3)
     x0, x1 = source.sample(count, x0_key), target.sample(count, x1_key)
-    t, noise = method.draw(x0.shape, draw_key)  # in order, one in each of `count` parts
-    xt, ut = method.sample(t, x0, x1, noise)
-    v, u = field(t, xt), exact(t, xt)
-    squares = (np.array(mx.sum(mx.square(a), axis=1), np.float64) for a in (v - u, ut - u, u))
-    error, spread, size = (np.array_split(each, parts) for each in squares)
-    means = (np.array([np.mean(part) for part in each]) for each in (error, spread))
-    return *means, float(np.mean(np.concatenate(size)))
+    t, noise = method.draw(x0.shape, draw_key)
+    return t, *method.sample(t, x0, x1, noise)
 
 
 def mean_and_error(values) -> tuple[float, float]:

@@ -289,7 +289,7 @@ def affine(weight, bias, *inputs):
     """The inputs side by side times weightᵀ, plus bias: (N, width).
 
     An input of one row is the same for all points. The gradients of the weights lie in memory as
-    the weights do, which MLX's own do not; an optimizer is three times as fast for it.
+    the weights do, which MLX's own do not: an optimizer's kernels are slow where layouts differ.
     """
     total = bias
     for h, part in reversed(_columns(weight, inputs)):

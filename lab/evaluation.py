@@ -91,14 +91,20 @@ def _ends(run: Run, field, x0) -> np.ndarray:
     return run.target.restore(odeint(field, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
 
 
+def best_field(run: Run):
+    """The field that a perfect network would learn, or None where it is not known."""
+    if run.method.name == CNF:
+        return None
+    cloud_key, _ = mx.random.split(evaluation_keys(run.config.seed)[2])
+    return nearly_exact_velocity(run.method, run.source, run.target, cloud_key)
+
+
 def excess(run: Run, field) -> ExcessLoss | None:
     """How near the field is to the exact one, where that is known and is not the field itself."""
-    cloud_key, pairs_key = mx.random.split(evaluation_keys(run.config.seed)[2])
-    if run.method.name == CNF or run.is_exact:
-        return None
-    best = nearly_exact_velocity(run.method, run.source, run.target, cloud_key)
+    best = None if run.is_exact else best_field(run)
     if best is None:
         return None
+    _, pairs_key = mx.random.split(evaluation_keys(run.config.seed)[2])
     target = run.target.standardized()
     return excess_loss(field, best, run.method, run.source, target, EXCESS_PAIRS, pairs_key)
 

@@ -14,18 +14,14 @@ LEAST = -83.0  # below, eˣ is taken for e⁻⁸³, which is 10⁻³⁶
 LOG2 = (0.693359375, -2.12194440e-4)  # in two parts, the first of few digits
 
 
+@mx.custom_function
 def exp_negative(x):
     """eˣ for x ≤ 0, to 3e-7; a quarter of the time of MLX's `exp`."""
-    return _exp(x)
-
-
-@mx.custom_function
-def _exp(x):
     # MLX's exp of float64 is right to 1e-7 only, its power to 1e-15
     return _exp_negative(x) if x.dtype == mx.float32 else mx.power(math.e, x)
 
 
-@_exp.vjp
+@exp_negative.vjp
 def _(_, cotangent, value):
     return cotangent * value
 

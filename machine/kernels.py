@@ -31,20 +31,19 @@ from pathlib import Path
 FLAGS = "-march=native -fno-math-errno -fno-trapping-math -ffp-contract=off"
 HEADER = "mlx/backend/cpu/compiled_preamble.h"  # of every kernel
 
-MARK = r"#pragma GCC ivdep\n&"  # before the loop of a kernel, once, in sed's words
 CACHE = "flow-matching-laboratory"  # a folder of the user's cache
 
-SCRIPT = """#!/bin/sh
+SCRIPT = r"""#!/bin/sh
 # Written by {author}, which tells what for.
 case "$*" in *{folder}*) ;; *) exec {compiler} "$@" ;; esac
 header={folder}/{header}.gch
 if [ ! -e "$header" ]; then
-    {compiler} -std=c++17 -O3 -fPIC -w {flags} -I {include} \\
+    {compiler} -std=c++17 -O3 -fPIC -w {flags} -I {include} \
         -x c++-header {include}/{header} -o "$header.$$" && mv "$header.$$" "$header"
 fi
 for out; do  # the last word is the file to write, which appears when it is whole
     case "$out" in
-    *.cpp) sed -i '/^#pragma GCC ivdep/d; s/^ *for (size_t i = 0;/{mark}/' "$out" ;;
+    *.cpp) sed -i '/^#pragma GCC ivdep/d; s/^ *for (size_t i = 0;/#pragma GCC ivdep\n&/' "$out" ;;
     esac
 done
 {compiler} {flags} -w -I {folder} "$@" -o "$out.$$" && mv "$out.$$" "$out"
@@ -77,14 +76,7 @@ def _folder(compiler: str) -> Path:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith(("model name", "flags", "CPU part", "Features"))
     ]
-    parts = [
-        FLAGS,
-        version,
-        SCRIPT,
-        MARK,
-        importlib.metadata.version("mlx"),
-        *sorted(set(processor)),
-    ]
+    parts = [FLAGS, version, SCRIPT, importlib.metadata.version("mlx"), *sorted(set(processor))]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(cache, CACHE, f"kernels-{digest}")
@@ -96,7 +88,7 @@ def _write_script(path: Path, folder: Path, compiler: str, include: Path):
     """Write the script, whole or not at all, unless it is there already."""
     words = {"folder": folder, "compiler": compiler, "include": include, "author": __file__}
     words = {name: shlex.quote(str(word)) for name, word in words.items()}
-    script = SCRIPT.format(**words, header=HEADER, flags=FLAGS, mark=MARK)
+    script = SCRIPT.format(**words, header=HEADER, flags=FLAGS)
     if path.exists() and path.read_text() == script:
         return
     command = [compiler, *FLAGS.split(), "-x", "c++", "-fsyntax-only", os.devnull]

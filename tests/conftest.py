@@ -37,12 +37,6 @@ def run(program):
 
 
 @pytest.fixture
-def compare(program):
-    """The command `compare`, small."""
-    return lambda *arguments: program("compare", *QUICK, *arguments)
-
-
-@pytest.fixture
 def checkpoint(run):
     """Train a small run with these options, and say where it is kept."""
 

@@ -1,16 +1,36 @@
 """What several tests of the program say alike."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import mlx.core as mx
 
+PROGRAM = Path(__file__).parents[1] / "main.py"
 QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
 
 
 def newest() -> Path:
     """The file in runs/ that was written last."""
     return max(Path("runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def after_ctrl_c(folder: Path, *arguments: str, shown: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a real program in a folder, which gets Ctrl-C as soon as it
+    has shown progress, a line that begins with `shown`."""
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline().startswith(shown)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
 
 
 def the_error(result) -> str:

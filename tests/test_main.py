@@ -11,7 +11,7 @@ import matplotlib.image
 import mlx.core as mx
 import numpy as np
 import pytest
-from shared import newest, options_of
+from shared import PROGRAM, after_ctrl_c, newest, options_of
 
 import couplings
 from cfm import METHODS
@@ -23,7 +23,6 @@ from solver import SOLVERS
 from training import load_checkpoint, load_training
 
 CNF = ("--method", "cnf", "--steps", "3", "--train-ode-steps", "2")
-PROGRAM = Path(__file__).parents[1] / "main.py"
 
 
 def test_the_line_that_must_always_work(tmp_path):
@@ -256,17 +255,9 @@ def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
 
 
 def test_ctrl_c_stops_saves_and_draws(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "--steps", "20000", "--samples", "64"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr.readline().startswith("training ")
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    command = ("--steps", "20000", "--samples", "64")
+    code, output, errors = after_ctrl_c(tmp_path, *command, shown="training ")
+    assert code == 0, errors
     assert "stopped by Ctrl-C" in output
     assert (tmp_path / "media" / "trajectories_cfm_dopri5.png").exists()
     (checkpoint,) = (tmp_path / "runs").iterdir()

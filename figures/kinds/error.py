@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from exact import nearly_exact_velocity
 from figures import style
 from figures.subject import Subject
-from lab.config import CNF
+from lab.evaluation import best_field
 from machine.keys import evaluation_keys
 from metrics import error_over_time
 
@@ -18,20 +17,15 @@ PARTS = 40  # of [0, 1], in each of which a mean is taken
 def refusal(run) -> str | None:
     if run.is_exact:
         return "'error' is a network's distance from the exact field, which this is."
-    if run.method.name == CNF or _exact(run) is None:
+    if best_field(run) is None:
         return "'error' needs the exact field, which is not known here."
     return None
-
-
-def _exact(run):
-    cloud_key = evaluation_keys(run.config.seed)[2]
-    return nearly_exact_velocity(run.method, run.source, run.target, cloud_key)
 
 
 def draw(out: Path, subject: Subject):
     run, key = subject.run, evaluation_keys(subject.run.config.seed)[3]
     between = run.method, run.source, run.target.standardized()
-    curves = error_over_time(subject.field, _exact(run), *between, PAIRS, PARTS, key)
+    curves = error_over_time(subject.field, best_field(run), *between, PAIRS, PARTS, key)
     plot_error(out, *curves, run.flow)
 
 

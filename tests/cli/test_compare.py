@@ -5,21 +5,18 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from shared import QUICK, newest, options_of, the_error
+from shared import QUICK, after_ctrl_c, newest, options_of, the_error
 
 from lab import comparison, store
 from odeint import StepBudgetError
 from solver import SOLVERS
 
 
-PROGRAM = Path(__file__).parents[2] / "main.py"
 AT_ONCE = ("--processes", "2")
 
 
@@ -296,17 +293,9 @@ def test_as_many_at_once_as_cores_but_one_on_a_gpu(monkeypatch):
 def test_ctrl_c_keeps_what_is_trained_at_once(tmp_path):
     quick = ["--samples", "64", "--width", "8", "--batch-size", "32", "--steps", "20000"]
     methods = ["--method", "cfm", "--method", "vp"]
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "compare", *methods, *quick, *AT_ONCE],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr.readline().startswith("compare ")
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (1, ""), errors
+    command = ("compare", *methods, *quick, *AT_ONCE)
+    code, output, errors = after_ctrl_c(tmp_path, *command, shown="compare ")
+    assert (code, output) == (1, ""), errors
     assert errors.splitlines()[-1].startswith("Error: stopped by Ctrl-C after 0 of 6 solves")
     assert "Traceback" not in errors
     steps = {path.name.split("_")[0]: options_of(path) for path in (tmp_path / "runs").iterdir()}
