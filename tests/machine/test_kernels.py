@@ -48,6 +48,10 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
     assert not [
         path for path in Path(folder).rglob("*") if path.is_file() and path.suffix[1:].isdigit()
     ]
+    # g++ would not dare to compute several numbers at once of results that may lie where inputs do
+    sources = [path.read_text() for path in Path(folder).rglob("*.cpp")]
+    loops = [source for source in sources if "for (size_t i = 0;" in source]
+    assert loops and all("#pragma GCC ivdep\n  for (size_t i = 0;" in loop for loop in loops)
     *plain, none = python(NUMBERS, tmp_path, FLOW_MATCHING_NATIVE="0")
     assert none == "None" and built(tmp_path / "temporary") == kernels
     assert native == plain
@@ -104,12 +108,3 @@ def test_mlx_before_us_is_told(tmp_path):
     )
     (line,) = python(program, tmp_path)
     assert line.startswith("MLX was imported before")
-
-
-def test_loops_are_marked_as_free_of_dependencies(tmp_path):
-    """A kernel of several results that may lie where its inputs do, and that g++ would not dare to
-    compute several numbers of at once."""
-    *_, folder = python(NUMBERS, tmp_path)
-    sources = [path.read_text() for path in Path(folder).rglob("*.cpp")]
-    loops = [source for source in sources if "for (size_t i = 0;" in source]
-    assert loops and all("#pragma GCC ivdep\n  for (size_t i = 0;" in loop for loop in loops)
