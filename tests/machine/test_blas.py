@@ -37,7 +37,9 @@ def test_it_chooses_its_instructions_by_the_processor():
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.complex64])
 def test_products_of_every_kind(kind):
     draw = np.random.default_rng(0)
-    a = (draw.normal(size=(130, 70)) + 1j * draw.normal(size=(130, 70))).astype(kind)
+    a = draw.normal(size=(130, 70)).astype(kind)
+    if kind == np.complex64:
+        a = a + 1j * a[::-1]
     ours = mx.array(a, getattr(mx, np.dtype(kind).name))
     found = mx.matmul(ours, ours.T, stream=mx.cpu)
     atol = 1e-12 if kind == np.float64 else 1e-4
