@@ -255,7 +255,7 @@ def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
 
 
 def test_ctrl_c_stops_saves_and_draws(tmp_path):
-    command = ("--steps", "20000", "--samples", "64")
+    command = ("--steps", "20000", "--samples", "64", "--batch-size", "256", "--width", "64")
     code, output, errors = after_ctrl_c(tmp_path, *command, shown="training ")
     assert code == 0, errors
     assert "stopped by Ctrl-C" in output
