@@ -16,10 +16,12 @@ from pathlib import Path
 
 import click
 
+from cli import VERSION
 from cli.animate import animate
 from cli.compare import compare
 from cli.datasets import datasets
 from cli.density import density
+from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.options import (
     Group,
@@ -50,8 +52,6 @@ from lab.store import Learned
 from lab.values import OneOf, Whole
 from metrics import ExcessLoss, quoted
 from training import NonFiniteLossError
-
-VERSION = "1.1.0"
 
 
 @click.group(
@@ -124,7 +124,7 @@ def main(context, figures, out, resume, retrain, save_every, **options):
             click.echo(f"figure      {path}")
 
 
-for command in (compare, sample, density, animate, evaluate, datasets, page):
+for command in (compare, sample, density, animate, evaluate, datasets, page, doctor):
     main.add_command(command)
 
 
