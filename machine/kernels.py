@@ -37,16 +37,17 @@ SCRIPT = r"""#!/bin/sh
 # Written by {author}, which tells what for.
 case "$*" in *{folder}*) ;; *) exec {compiler} "$@" ;; esac
 header={folder}/{header}.gch
+part={folder}/part$$  # MLX's own names are nearly as long as names can be
 if [ ! -e "$header" ]; then
     {compiler} -std=c++17 -O3 -fPIC -w {flags} -I {include} \
-        -x c++-header {include}/{header} -o "$header.$$" && mv "$header.$$" "$header"
+        -x c++-header {include}/{header} -o "$part" && mv "$part" "$header"
 fi
 for out; do  # the last word is the file to write, which appears when it is whole
     case "$out" in
     *.cpp) sed -i '/^#pragma GCC ivdep/d; s/^ *for (size_t i = 0;/#pragma GCC ivdep\n&/' "$out" ;;
     esac
 done
-{compiler} {flags} -w -I {folder} "$@" -o "$out.$$" && mv "$out.$$" "$out"
+{compiler} {flags} -w -I {folder} "$@" -o "$part" && mv "$part" "$out"
 """
 
 
