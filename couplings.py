@@ -25,6 +25,7 @@ THREADS = 1 + min(os.cpu_count() or 1, 7)  # one more than cores: one may wait f
 ROUGH_WIDTH = 0.05  # ε of a rough plan, in mean costs: more helps less, much less underflows
 ROUGH_SWEEPS = 20  # iterations for it; 10 or 40 take about as long with all that follows
 SMOOTH = 8  # a plan is easily found while the largest cost is at most this many ε
+FINEST = 1e-6  # ε, in largest costs: below, rounding decides what the plan is
 SWEEPS = 10  # of Sinkhorn's iteration, between looks at its error
 MAX_SWEEPS = 2_000
 TOLERANCE = 0.01  # relative error of the plan's marginals, on average
@@ -103,14 +104,18 @@ def entropic(regularization: float) -> Coupling:
 
     Args:
         regularization: ε of min ⟨plan, |x0 − x1|²⟩ − ε entropy(plan), a squared distance; 0 is
-            exact transport.
+            exact transport, and so is, in a batch, what is less than `FINEST` of its largest
+            squared distance: float32 cannot tell them apart.
     """
     if not 0 <= regularization < math.inf:
         raise ValueError(f"regularization must be a number from 0 up, not {regularization}")
+    exact = COUPLINGS["ot"]()
     if not regularization:
-        return COUPLINGS["ot"]()
+        return exact
 
     def match(x0, x1, keys):
+        if regularization < FINEST * mx.max(_squared_distances(x0, x1)).item():
+            return exact.match(x0, x1, keys)
         f, g, costs = sinkhorn(x0, x1, regularization)
         logits = (f[:, :, None] + g[:, None] - costs) / regularization
         chance = mx.vmap(lambda key: mx.random.gumbel(costs.shape[1:], key=key))(keys)
@@ -182,7 +187,7 @@ def sinkhorn(x0, x1, regularization: float):
         SinkhornWarning: if after `MAX_SWEEPS` iterations the marginals are still off by more
             than `TOLERANCE`.
     """
-    costs = mx.sum(mx.square(x0[:, :, None] - x1[:, None]), axis=-1)
+    costs = _squared_distances(x0, x1)
     f, g = mx.zeros(costs.shape[:2]), mx.zeros(costs.shape[:2])
     halvings = math.ceil(math.log2(max(mx.max(costs).item() / regularization / SMOOTH, 1)))
     for level in range(halvings, 0, -1):
@@ -198,6 +203,11 @@ def sinkhorn(x0, x1, regularization: float):
         stacklevel=2,
     )
     return f, g, costs
+
+
+def _squared_distances(x0, x1):
+    """Of all pairs in each batch, (B, N, N)."""
+    return mx.sum(mx.square(x0[:, :, None] - x1[:, None]), axis=-1)
 
 
 def _swept(f, g, costs, regularization):

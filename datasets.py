@@ -5,6 +5,7 @@ entry. `load_points` makes a dataset of a file.
 """
 
 import math
+import re
 from pathlib import Path
 
 import machine  # noqa: F401  before MLX, which it makes fast
@@ -30,6 +31,8 @@ from machine.keys import stratified
 __all__ = ["DATASETS", "Dataset", "Mixture", "Points", "Units", "a_few_points", "curve"]
 __all__ += ["gaussian", "gaussian_mixture", "load_points", "standard_normal"]
 
+LONGEST_NAME = 40  # letters of a file's name, since file systems have a limit, of 255 bytes mostly
+
 
 def load_points(path, columns=None, units: Units | None = None) -> Points:
     """The points of a file as a dataset: .csv, .npy or .npz, see `files.tables.read_table`.
@@ -54,14 +57,22 @@ def load_points(path, columns=None, units: Units | None = None) -> Points:
             f"the number of columns of '{path}' is {dim} now, and was {len(units.mean)} in training"
         )
     about = f"{count:,} points of {path}, drawn with replacement"
-    return Points.of(path.stem, about, points, units or units_of(points, names))
+    return Points.of(name_of(path), about, points, units or units_of(points, names))
+
+
+def name_of(path) -> str:
+    """What the points of a file are called, in figures and in other files' names: its own name,
+    cut where it is long, without what is no text.
+    """
+    name = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", Path(path).stem)
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def _forgotten(path: Path, units: Units) -> Points:
     def draw(n, key):
         raise ValueError(f"the file {path.absolute()} is not there, and so neither are its points")
 
-    return Points(path.stem, f"points of {path}", len(units.mean), draw, units=units)
+    return Points(name_of(path), f"points of {path}", len(units.mean), draw, units=units)
 
 
 def _circle(count: int, radius: float):

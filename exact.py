@@ -26,7 +26,8 @@ CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
 CLOUD_WIDTH = 0.025  # of each of those, as a part of the target's own width
 PLACES, POINTS = 1024, 256  # whose posterior weights are held at once
 GROUP = 32  # pairs of a batch whose ends stand for the target when a network is shown its means
-NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there
+NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit there,
+NARROWEST = 1e-6  # or where so little blurs the points at t = 1 that float32 cannot tell
 
 
 def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) -> "ExactVelocity":
@@ -112,8 +113,8 @@ class ExactVelocity:
     def _margin(self) -> float:
         schedule = self.method.schedule
         (_, beta, sigma), _ = schedule(mx.ones((1, 1)))
-        vanishes = not self.target.std and (beta * self.source.std).item() ** 2 < 1e-12
-        return max(schedule.margin, NEAREST if vanishes and sigma.item() == 0 else 0.0)
+        left = math.hypot((beta * self.source.std).item(), self.target.std, sigma.item())
+        return max(schedule.margin, NEAREST if left < NARROWEST else 0.0)
 
     def _posterior_means(self, x, alpha, beta, variance):
         """E[y | xt = x] and E[m | xt = x], each (N, D)."""

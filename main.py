@@ -41,6 +41,7 @@ from cli.progress import training_progress
 from cli.sample import sample
 from cli.values import FIGURE, require_writable
 from couplings import SinkhornWarning
+from datasets import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
 from files.checkpoints import CheckpointError
@@ -168,7 +169,7 @@ def _flow_name(run: Run) -> str:
     if run.is_exact:
         parts += ["exact" if config.points == EXACT_POINTS else f"exact{config.points}"]
     if not run.is_usual:
-        parts += [run.source.name, Path(config.target).stem]
+        parts += [run.source.name, name_of(config.target)]
     return "_".join([*parts, config.solver])
 
 

@@ -196,10 +196,10 @@ def quoted(value: float, error: float = 0.0, digits: int = 3) -> str:
     """A number for print with as many digits as its error allows, and the error: "0.059 ± 0.009".
 
     An error is given one digit, two where the first is a 1. Without an error, `digits` significant
-    ones are given.
+    ones are given. An infinite value is said in a word.
     """
     if not (math.isfinite(value) and math.isfinite(error)):
-        return f"{value:.{digits}g} ± {error:.2g}"
+        return "infinite" if math.isinf(value) else f"{value:.{digits}g} ± {error:.2g}"
     if not error:
         shown = f"{value:.{digits}g}"
         return f"{float(shown):.0f}" if "e+" in shown and abs(value) < 1e9 else shown

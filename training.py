@@ -394,28 +394,42 @@ def load_training(path) -> tuple[nn.Module, dict, TrainingState | None]:
     """The same, and the state of training, None where none was kept."""
     trees, words = read_checkpoint(path)
     try:
-        model = build(json.loads(words["network"]))
+        description = json.loads(words["network"])
+        _check_size(description["shape"], trees)
+        model = build(description)
         model.update(_like(model.parameters(), trees["model"]))
         if not all(np.isfinite(np.array(leaf)).all() for _, leaf in tree_flatten(trees["model"])):
             raise ValueError("a weight is not finite")
         config = json.loads(words["config"])
         return model, config, _state(model, trees, words) if "step" in words else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"'{path}' is damaged: {error}") from None
+    except Exception as error:  # of many kinds, since words may be anything
+        raise CheckpointError.damaged(path, error) from None
+
+
+def _check_size(shape: dict, trees: dict):
+    """Raise a ValueError for a network that is larger than its arrays, before it is built."""
+    leaves = [leaf for _, leaf in tree_flatten(trees)]
+    most = max(len(leaves), *(size for leaf in leaves for size in leaf.shape))
+    for name, value in shape.items():
+        if not isinstance(value, str) and not (type(value) is int and 0 <= value <= most):
+            raise ValueError(f"{name} is not a whole number from 0 to {most}")
 
 
 def _state(model, trees: dict, words: dict[str, str]) -> TrainingState:
     """The state of training that is in a file, once it fits the network."""
     losses, fresh = trees["losses"], OPTIMIZERS[words["optimizer"]].make(0.0, 0.0)
     fresh.init(model.trainable_parameters())
+    step, seconds = int(words["step"]), float(words["seconds"])
+    if step < 0 or not 0 <= seconds < math.inf:
+        raise ValueError("the number of steps, or their time, is not one")
     return TrainingState(
-        int(words["step"]),
+        step,
         _like(model.trainable_parameters(), trees["weights"]),
         _like(model.trainable_parameters(), trees["model"]),
         _like(fresh.state, trees["optimizer"]),
         words["optimizer"],
         list(zip(losses["step"].tolist(), losses["loss"].tolist(), strict=True)),
-        float(words["seconds"]),
+        seconds,
     )
 
 

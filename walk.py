@@ -165,8 +165,8 @@ def adaptive(field: CountedField, x, times: np.ndarray, options: Options) -> Ite
         else:
             yield None
     raise StepBudgetError(
-        f"{options.max_steps} steps did not reach t = {end:.6g}; loosen rtol and atol or raise "
-        "max_steps, and if the steps are tiny the problem may be stiff",
+        f"{options.max_steps} steps did not reach t = {end:.6g}; loosen rtol and atol or, in "
+        "Python, raise max_steps; if the steps are tiny the problem may be stiff",
         t,
         math.copysign(pace.size, end - t),
     )

@@ -73,6 +73,9 @@ def density(context, checkpoint, out, samples, **how):
 
 def _report(likelihood: Likelihood, run: Run, count: int):
     name = run.target.name
+    if likelihood.infinite:
+        click.echo(f"NLL         {likelihood.infinite}")
+        return
     nll = quoted(likelihood.nll, likelihood.nll_error, 5)
     click.echo(f"NLL         {nll} nats, of {count:,} {run.target.fresh}")
     if likelihood.entropy is not None:

@@ -7,15 +7,19 @@ import csv
 import math
 import re
 from collections.abc import Callable, Sequence
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
+
+from files.ordinary import why_not
 
 SUFFIXES = (".csv", ".npy", ".npz")
 SEPARATORS = (";", "\t", ",", " ")  # the likelier first: a comma may be a decimal one
 LOOKED_AT = 100  # lines from which the separator is told
-LARGEST_FILE = 500_000_000  # bytes
+LARGEST_FILE = 500_000_000  # bytes, unpacked
 MISSING = ("", "na", "n/a", "nan", "none", "null", "?")  # cells without a number
 LARGEST_NUMBER = 1e18  # its square is still a float32
 LEAST_SPREAD = 1e-18  # so is the square of a spread
@@ -25,7 +29,7 @@ LISTED = 12  # names of columns, likewise
 
 
 class ColumnError(ValueError):
-    """A choice of columns that a table does not have."""
+    """A choice of columns that a table does not have, or one that has to be made."""
 
 
 def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -50,18 +54,29 @@ def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"'{path}' must end in one of {', '.join(SUFFIXES)}")
+    if why := why_not(path):
+        raise ValueError(f"'{path}' cannot be read: {why}")
     read = _read_csv if path.suffix.lower() == ".csv" else _read_numpy
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(
-                f"'{path}' has {path.stat().st_size / 1e6:,.0f} MB, more than the "
-                f"{LARGEST_FILE / 1e6:,.0f} MB that are read"
-            )
+        _check_size(path)
         points, names, place = read(path, columns)
     except OSError as error:
         raise ValueError(f"'{path}' cannot be read: {error.strerror or error}") from None
     _check(points, names, place, path)
     return points, names
+
+
+def _check_size(path: Path):
+    """Raise a ValueError for what is too large to be read, once unpacked."""
+    size = path.stat().st_size
+    if size <= LARGEST_FILE and path.suffix.lower() != ".csv" and is_zipfile(path):
+        with suppress(Exception), ZipFile(path) as parts:  # what is wrong, numpy will say
+            size = sum(part.file_size for part in parts.infolist())
+    if size > LARGEST_FILE:
+        raise ValueError(
+            f"'{path}' has {size / 1e6:,.0f} MB, more than the {LARGEST_FILE / 1e6:,.0f} MB that "
+            "are read"
+        )
 
 
 def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Path):
@@ -105,7 +120,7 @@ def _read_numpy(path: Path, columns: Sequence | None):
         kind = array.dtype if isinstance(array, np.ndarray) else "something else"
         raise ValueError(f"'{path}' must hold numbers, not {_shown(kind)}")
     table = array[:, None] if array.ndim == 1 else array
-    if table.ndim != 2 or not table.shape[1]:
+    if table.ndim != 2 or not table.size:
         raise ValueError(f"'{path}' must hold a table (points, dimensions), not {table.shape}")
     names = _names([""] * table.shape[1])
     chosen = _chosen(names, columns, path)
@@ -147,8 +162,10 @@ def _read_csv(path: Path, columns: Sequence | None):
             try:
                 points[r, c] = _number(row[column])
             except ValueError:
-                hint = "; choose columns of numbers with --columns" if columns is None else ""
-                raise ValueError(
+                kind, hint = ValueError, ""
+                if columns is None and width > 1:
+                    kind, hint = ColumnError, "; choose columns of numbers"
+                raise kind(
                     f"'{path}' has '{_shown(row[column])}', which is no number, in line {line}, "
                     f"column {_shown(names[column])}{hint}"
                 ) from None
@@ -193,10 +210,11 @@ def _separator(lines: list[str]) -> str:
 
 
 def _split(lines: dict[int, str], separator: str, path: Path) -> dict[int, list[str]]:
-    reader = csv.reader(lines.values(), delimiter=separator, skipinitialspace=True)
+    # the empty line at the end is lost in the last row if that has a quotation mark alone
+    reader = csv.reader([*lines.values(), ""], delimiter=separator, skipinitialspace=True)
     numbers, rows, done = list(lines), {}, 0
     try:
-        for row in reader:
+        for row in islice(reader, len(lines)):
             rows[numbers[done]] = [cell.strip() for cell in row]
             if reader.line_num > done + 1:
                 raise ValueError(f"'{path}' has a quotation mark in line {numbers[done]} alone")
@@ -236,7 +254,9 @@ def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]
     chosen = []
     for column in map(str, columns):
         if names.count(column) > 1:
-            raise ColumnError(f"'{path}' has several columns '{column}'; choose one by its number")
+            raise ColumnError(
+                f"'{path}' has several columns '{_shown(column)}'; choose one by its number"
+            )
         place = names.index(column) if column in names else numbers.get(column)
         if place is None:
             raise ColumnError(
@@ -244,7 +264,7 @@ def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]
                 f"numbered from 1 to {len(names)}"
             )
         if place in chosen:
-            raise ColumnError(f"column '{column}' of '{path}' is chosen twice")
+            raise ColumnError(f"column '{_shown(column)}' of '{path}' is chosen twice")
         chosen.append(place)
     if not chosen:
         raise ColumnError(f"no column of '{path}' is chosen; it has {_listed(names)}")

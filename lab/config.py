@@ -7,6 +7,7 @@ docstring says of it is what the help page says. A default of None depends on ot
 `run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
+import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -15,7 +16,7 @@ from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
-from lab.values import Names, Number, OneOf, Whole
+from lab.values import Names, Number, OneOf, Whole, shortened
 from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
@@ -162,13 +163,17 @@ class Config:
         """The Config that `to_json` was asked for.
 
         Raises:
-            ValueError: if a field is missing, is unknown, or holds what it does not allow.
+            ValueError: if a field is missing, is unknown, or holds what `to_json` does not write.
         """
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
         units = kept["units"]
-        return cls(**{**kept, "units": units and Units.from_json(units)})
+        config = cls(**{**kept, "units": units and Units.from_json(units)})
+        for name, value in json.loads(json.dumps(config.to_json())).items():
+            if value != kept[name]:
+                raise ValueError(f"'{name}' cannot be {shortened(repr(kept[name]))}")
+        return config
 
     def of_training(self) -> "Config":
         """This Config without what training ignores: how the flow is solved afterwards."""

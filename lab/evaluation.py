@@ -215,27 +215,33 @@ class Likelihood:
     """How likely a flow makes fresh samples of its target, in nats.
 
     Attributes:
-        nll, nll_error: mean of −log q over the samples, and its standard error.
+        nll, nll_error: mean of −log q over the samples, and its standard error; None where the
+            mean is infinite.
         entropy: mean of −log p over the same samples; None where p is not known.
-        gap, gap_error: mean of log p − log q, an estimate of the Kullback–Leibler divergence.
+        gap, gap_error: mean of log p − log q, an estimate of the Kullback–Leibler divergence; None
+            likewise.
+        infinite: why the mean is infinite, if it is.
     """
 
-    nll: float
-    nll_error: float
+    nll: float | None
+    nll_error: float | None
     entropy: float | None = None
     gap: float | None = None
     gap_error: float | None = None
+    infinite: str | None = None
 
 
 def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
     """Measure the flow by `count` fresh samples of the target."""
     x = run.target.sample_exactly(count, evaluation_keys(run.config.seed)[1])
     log_q = log_density(run, model, x, **how)
-    nll = mean_and_error(-log_q)
-    if run.target.log_prob is None:
-        return Likelihood(*nll)
-    log_p = np.array(run.target.log_prob(mx.array(x)), np.float64)
-    return Likelihood(*nll, float(-log_p.mean()), *mean_and_error(log_p - log_q))
+    log_p = run.target.log_prob and np.array(run.target.log_prob(mx.array(x)), np.float64)
+    entropy = None if log_p is None else float(-log_p.mean())
+    if impossible := np.count_nonzero(~np.isfinite(log_q)):
+        why = f"infinite: the flow cannot make {impossible:,} of {count:,} {run.target.fresh}"
+        return Likelihood(None, None, entropy, infinite=why)
+    gap = (None, None) if log_p is None else mean_and_error(log_p - log_q)
+    return Likelihood(*mean_and_error(-log_q), entropy, *gap)
 
 
 def evaluate(run: Run, model) -> dict:
@@ -283,6 +289,7 @@ def of_network(run: Run, field) -> dict:
         "velocity_error": found and found.velocity_error,
         "nll": likelihood and likelihood.nll,
         "nll_error": likelihood and likelihood.nll_error,
+        "nll_reason": likelihood and likelihood.infinite,
         "entropy": likelihood and likelihood.entropy,
         "kl_divergence": likelihood and likelihood.gap,
         "kl_divergence_error": likelihood and likelihood.gap_error,

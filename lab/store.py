@@ -21,7 +21,7 @@ from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.run import Run, settle
-from models import TRAINABLE, build
+from models import TRAINABLE, build, describe
 from training import (
     LOOK_EVERY,
     History,
@@ -98,17 +98,19 @@ def learn(
 
 def new_model(run: Run):
     """The untrained network of a run."""
+    mx.random.seed(run.config.seed)
+    return build(_description(run))
+
+
+def _description(run: Run) -> dict:
+    """What `models.build` makes the run's network of."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
-    learns_source = config.source == TRAINABLE
-    mx.random.seed(config.seed)
-    return build(
-        {
-            "network": config.network,
-            "shape": {"dim": run.target.dim, **shape},
-            "learns_source": learns_source,
-        }
-    )
+    return {
+        "network": config.network,
+        "shape": {"dim": run.target.dim, **shape},
+        "learns_source": config.source == TRAINABLE,
+    }
 
 
 def _with_learned_source(run: Run, model) -> Run:
@@ -205,15 +207,30 @@ def load(path, **changes) -> Learned:
         changes: options that are to be others than they were in training; None for none.
 
     Raises:
-        CheckpointError: for what is no checkpoint of a run, or not a whole one.
+        CheckpointError: for what is no checkpoint of a run, or not a whole one, or cannot be used
+            any more.
         ConfigError: where a change makes no sense.
     """
     model, config, history, _ = _read(path)
     changes = {name: value for name, value in changes.items() if value is not None}
     if "solver" in changes:
         changes = {"ode_steps": None, **changes}
-    run = settle(replace(config, **changes))
+    try:
+        run = settle(replace(config, **changes))
+    except ConfigError as error:
+        if error.option in changes:
+            raise
+        raise CheckpointError(f"'{path}' cannot be used: {str(error).removesuffix('.')}") from None
+    if not _fits(model, run):
+        raise CheckpointError(f"'{path}' is damaged: its network is not that of its options")
     return Learned(_with_learned_source(run, model), model, history, Path(path), found=True)
+
+
+def _fits(model, run: Run) -> bool:
+    """Whether a network is that of a run."""
+    found, wanted = describe(model), _description(run)
+    same_shape = wanted.pop("shape").items() <= found.pop("shape").items()
+    return same_shape and found == wanted
 
 
 def load_to_resume(path, changes: dict) -> Learned:
@@ -260,9 +277,11 @@ def _read(path):
     try:
         steps, code = kept.pop("trained_steps"), kept.pop("code")
         history = History.of(state) if state else History(steps=steps, resumed=steps)
+        if type(steps) is not int or history.steps != steps or type(code) is not str:
+            raise ValueError("the number of its steps, or the version of its code, is not one")
         return model, Config.from_json(kept), history, code
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"'{path}' is damaged: {error}") from None
+    except Exception as error:  # of many kinds, since what was kept may be anything
+        raise CheckpointError.damaged(path, error) from None
 
 
 def newest() -> Path:

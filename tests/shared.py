@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import mlx.core as mx
+from mlx.utils import tree_unflatten
+
+from files.checkpoints import write_checkpoint
 
 PROGRAM = Path(__file__).parents[1] / "main.py"
 QUICK = ["--steps", "30", "--batch-size", "32", "--samples", "64", "--width", "8", "--depth", "1"]
@@ -39,6 +42,13 @@ def the_error(result) -> str:
     assert "Traceback" not in result.output
     (sentence,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     return sentence
+
+
+def spoiled(path, spoil):
+    """Change the arrays and the words of a checkpoint, and make its checksum right again."""
+    arrays, words = mx.load(str(path), return_metadata=True)
+    spoil(arrays, words)
+    write_checkpoint(path, tree_unflatten(list(arrays.items())), words)
 
 
 def options_of(checkpoint) -> dict:

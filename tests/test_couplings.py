@@ -195,6 +195,19 @@ def test_entropic_pairs_follow_the_plan():
         np.testing.assert_allclose(frequency, 6 * plan[row], atol=0.035)
 
 
+@pytest.mark.parametrize("regularization", [1e-320, 1e-160, 1e-30, 1e-9, 1e-7])
+def test_a_regularization_that_float32_cannot_tell_from_none_is_none(regularization):
+    """Below a millionth of the largest cost; Sinkhorn's iteration would overflow, or collapse."""
+    x0, x1 = mx.random.normal((2, 40, 2), key=mx.random.key(0)) * 3
+    (pairs, exact) = (
+        METHODS["cfm"](coupling=name, regularization=epsilon).couple(x0, x1, mx.random.key(1))[1]
+        for name, epsilon in (("entropic", regularization), ("ot", None))
+    )
+    assert mx.array_equal(pairs, exact)
+    sigma = (regularization / 2) ** 0.5  # a bridge of that regularization
+    assert mx.array_equal(METHODS["sb"](sigma).couple(x0, x1, mx.random.key(1))[1], exact)
+
+
 def test_entropic_without_regularization_is_exact():
     x0, x1 = samples(40)
     exact, limit = METHODS["ot"](), METHODS["sb"](sigma=0.0)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import asdict
 
 import mlx.core as mx
@@ -347,3 +348,15 @@ def test_keys():
     key = mx.random.key(5)
     assert as_key(key) is key
     assert not mx.array_equal(as_key(), as_key())
+
+
+def test_a_file_of_any_name_has_one_that_other_files_can_have(tmp_path):
+    """Not longer than file systems allow, and text, whatever bytes it is made of."""
+    long, bytes_ = "ü" * 120, os.fsdecode(b"caf\xe9")
+    for stem, name in (("moons.v2", "moons.v2"), (long, "ü" * 40 + "…"), (bytes_, "caf�")):
+        path = tmp_path / f"{stem}.csv"
+        path.write_text("1,2\n3,4\n")
+        points = load_points(path)
+        assert points.name == name and points.dim == 2
+        path.unlink()
+        assert load_points(path, units=points.units).name == name

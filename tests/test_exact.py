@@ -74,13 +74,26 @@ def test_every_row_has_its_own_time(name):
         )
 
 
-@pytest.mark.parametrize("sigma", [0.0, SIGMA])
+@pytest.mark.parametrize("sigma", [0.0, 1e-160, 1e-30, 1e-19, SIGMA])
 @pytest.mark.parametrize("name", METHODS)
 def test_finite_at_the_ends_and_far_away(name, sigma):
     field = exact_velocity(independent(name, sigma), DATASETS["8gaussians"], POINTS)
     x = mx.concatenate([mx.array(POINTS, mx.float32), mx.array([[0.0, 0.0], [300.0, -200.0]])])
     for t in (0.0, 1e-7, 0.5, 1 - 1e-7, 1.0):
         assert np.isfinite(np.array(field(mx.array(t), x))).all()
+
+
+def test_a_width_that_float32_cannot_tell_from_none_is_none():
+    """The field of such a σ is that of σ = 0, at the end of the way too."""
+    x = mx.random.normal((50, 2), key=mx.random.key(0))
+    fields = [
+        exact_velocity(independent("cfm", sigma), DATASETS["normal"], POINTS)
+        for sigma in (0.0, 1e-30, 1e-9)
+    ]
+    for t in (0.3, 0.999, 1.0):
+        none, *others = (np.array(field(mx.array(t), x)) for field in fields)
+        for other in others:
+            np.testing.assert_allclose(other, none, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -121,6 +121,7 @@ def test_energy_in_other_units():
         (2.5e-7, 0.0, "2.5e-07"),
         (float("nan"), 1.0, "nan ± 1"),
         (1.0, float("inf"), "1 ± inf"),
+        (float("inf"), float("nan"), "infinite"),
     ],
 )
 def test_numbers_in_print(value, error, words):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
+from shared import spoiled
+
 from cfm import METHODS
 from couplings import Coupling, independent
 from datasets import DATASETS
@@ -386,9 +388,7 @@ def test_damage_is_told(tmp_path, spoil, complaint):
     path, model = tmp_path / "run.safetensors", small()
     state = train(model, METHODS["cfm"](), NORMAL, MOONS, steps=5).state
     save_checkpoint(path, model, {}, state)
-    arrays, words = mx.load(str(path), return_metadata=True)
-    spoil(arrays, words)
-    mx.save_safetensors(str(path), arrays, words)
+    spoiled(path, spoil)
     with pytest.raises(CheckpointError, match=complaint) as caught:
         load_training(path)
     assert "damaged" in str(caught.value)

@@ -105,6 +105,33 @@ def test_evaluate(program, checkpoint):
     assert all(name in in_words for name in numbers if name != "config")
 
 
+def test_an_infinite_likelihood_is_said_and_is_no_number(program, checkpoint):
+    """The flow of a source with an edge cannot make all points of the target."""
+    path = checkpoint("--source", "checkerboard", "--target", "moons")
+    result = program("evaluate", path, "--json")
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert numbers["nll"] is None and numbers["nll_error"] is None
+    assert re.fullmatch(
+        "infinite: the flow cannot make [1-9]\\d* of 2,048 fresh samples of moons",
+        numbers["nll_reason"],
+    )
+    for result in (program("evaluate", path), program("density", path)):
+        assert result.exit_code == 0, result.output
+        assert "infinite: the flow cannot make" in result.output
+        assert "inf " not in result.output and "nan" not in result.output
+
+
+def test_a_command_does_not_speak_of_options_that_it_has_not(program, checkpoint):
+    np.savetxt("a.csv", np.random.default_rng(0).normal(size=(50, 2)), delimiter=",")
+    path = checkpoint("--target", "a.csv")
+    for text in ("x,y\n1,cat\n2,dog\n", "1,2,3\n3,4,4\n"):
+        Path("a.csv").write_text(text)
+        sentence = the_error(program("sample", path))
+        assert "'CHECKPOINT'" in sentence and "'a.csv'" in sentence
+        assert "--target" not in sentence and "--columns" not in sentence
+
+
 def test_other_points_in_the_same_file_are_trained_anew(program):
     """Even with the same mean and scale."""
     line, trained = np.arange(-20.0, 21), []

@@ -48,7 +48,7 @@ def _with_words(path, **words):
         (_with_words, "not a checkpoint of this program"),
         (lambda path: _with_words(path, format=FORMAT, version="9"), "its format is 9"),
         (lambda path: _with_words(path, format=FORMAT), "its format is unknown"),
-        (lambda path: _truncated(path), "cannot be read"),
+        (lambda path: _truncated(path), "by its checksum, it is not as it was written"),
     ],
 )
 def test_what_is_no_checkpoint(tmp_path, spoil, complaint):

@@ -34,6 +34,9 @@ def separated(mark, *first, end="\n"):
         (separated(" ,  ", ", y"), "x1 y"),
         (separated(",", "title"), "x1 x2"),
         (separated(",", "title of it", "# x y"), "x1 x2"),
+        (separated(";", "title"), "x1 x2"),
+        (separated("\t", "title"), "x1 x2"),
+        (separated(" ", "title"), "x1 x2"),
         (separated(",", "# by hand", "x y"), "x y"),
         (separated(",", "# by hand # and x", "# x,y", "# of, three, words", "# a,b"), "a b"),
         (separated(" ", "# x y"), "x y"),
@@ -97,7 +100,7 @@ def test_columns_are_chosen_by_name_and_by_number(tmp_path):
 @pytest.mark.parametrize(
     ("text", "columns", "complaint"),
     [
-        (LABELLED, None, "'cat', which is no number, in line 2, column label; .* --columns"),
+        (LABELLED, None, "'cat', which is no number, in line 2, column label; choose columns"),
         (LABELLED, ["label"], "'cat', which is no number, in line 2, column label$"),
         (LABELLED, ["weight"], "no column 'weight'; it has mass, label, length, .* from 1 to 3"),
         (LABELLED, ["0"], "no column '0'"),
@@ -135,6 +138,9 @@ def test_wrong_columns(tmp_path, text, columns, complaint):
         ("1e-30\n2e-30\n", "vary by 5e-31 only, too little"),
         ("1;2,5\n3.5;4\n", "decimal commas as well as decimal points"),
         ('1,2\n3,"4\n5,6\n', "quotation mark in line 2 alone"),
+        ('1,2\n3,4\n5,"6\n', "quotation mark in line 3 alone"),
+        ("1,2\n3," + "5" * 200_000, "no table in line 2: field larger"),
+        ("1,2\n3," + "5" * 5_000, "missing or not finite in line 2"),
         ("x" * 200_000 + ",y\n1,2\n", "no table in line 1: field larger"),
         ("1,2\n3," + "z" * 5000, "'zzz"),
         ("#" + "z" * 200_000 + "\n1,2", "1 point"),
@@ -201,7 +207,7 @@ def test_other_bad_files(tmp_path, monkeypatch):
     np.savez(tmp_path / "two.npz", a=TABLE, b=TABLE)
     with pytest.raises(ValueError, match="must hold one array; it holds a, b"):
         read_table(tmp_path / "two.npz")
-    for path, fault in (("missing.csv", "No such file"), ("folder.csv", "Is a directory")):
+    for path, fault in (("missing.csv", "it does not exist"), ("folder.csv", "it is a folder")):
         (tmp_path / "folder.csv").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=f"cannot be read: {fault}"):
             read_table(tmp_path / path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from shared import QUICK, newest, options_of, the_error
+from shared import QUICK, newest, options_of, spoiled, the_error
 
 from files.checkpoints import CheckpointError
 from lab import store
@@ -101,10 +101,13 @@ def test_a_learned_source_is_loaded(folder):
 )
 def test_damaged_options_are_told(folder, spoil, complaint):
     path = store.learn(settle(SMALL)).path
-    arrays, words = mx.load(str(path), return_metadata=True)
-    kept = json.loads(words["config"])
-    spoil(kept)
-    mx.save_safetensors(str(path), arrays, words | {"config": json.dumps(kept)})
+
+    def rewrite(arrays, words):
+        kept = json.loads(words["config"])
+        spoil(kept)
+        words["config"] = json.dumps(kept)
+
+    spoiled(path, rewrite)
     with pytest.raises(CheckpointError, match=re.escape(complaint)):
         store.load(path)
 

@@ -1,0 +1,131 @@
+"""Whether the tests notice when a formula is wrong: change the source, one place at a time.
+
+    python benchmarks/mutants.py cfm.py couplings.py [--sample 100]
+
+Every number, sign, comparison and condition of a module is changed, each by itself, in a copy of
+the project, and the tests of that module are run there until one fails. A change that no test
+notices is a survivor: it is listed with its line, for someone to say whether it is a defect of the
+tests or means the same. One test run after the other, and nicely: it may go on beside other work.
+"""
+
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parents[1]
+MODULES = (
+    *("solver.py", "tableaus.py", "walk.py", "gradients.py", "odeint.py", "cfm.py"),
+    *("couplings.py", "likelihood.py", "exact.py", "distributions.py"),
+)
+# the tests of a module are tests/test_MODULE.py, and these
+TESTS = {
+    "solver.py": ["tests/test_odeint.py"],
+    "walk.py": ["tests/test_odeint.py"],
+    "gradients.py": ["tests/test_odeint.py"],
+    "distributions.py": ["tests/test_datasets.py"],
+}
+SLOW_TO_LEARN = "not training and not teach"  # tests that train networks take long
+LEFT_OUT = (".git", "runs", "media", "__pycache__", ".pytest_cache", ".venv", "shared")
+OTHERS = {
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult},
+    **{ast.MatMult: ast.Mult, ast.FloorDiv: ast.Div, ast.Mod: ast.FloorDiv},
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
+    **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is},
+    **{ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+}
+NAMES = {"sin": "cos", "cos": "sin", "maximum": "minimum", "minimum": "maximum"}
+NAMES |= {"max": "min", "min": "max", "sum": "mean", "mean": "sum", "ceil": "floor"}
+
+
+def changes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, object]]:
+    """(node, name of its attribute, another value of that) for every place that can be changed."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in OTHERS:
+                yield node, "op", OTHERS[type(op)]()
+            case ast.Compare(ops=[op]) if type(op) in OTHERS:
+                yield node, "ops", [OTHERS[type(op)]()]
+            case ast.Constant(value=bool(value)):
+                yield node, "value", not value
+            case ast.Constant(value=int(value)):
+                yield node, "value", value + 1
+            case ast.Constant(value=float(value)):
+                yield node, "value", value * 1.5 if value else 1.0
+            case ast.UnaryOp(op=ast.USub()):
+                yield node, "op", ast.UAdd()
+            case ast.If(test=test) | ast.IfExp(test=test):
+                yield node, "test", ast.UnaryOp(ast.Not(), test)
+            case ast.Attribute(attr=name) if name in NAMES:
+                yield node, "attr", NAMES[name]
+            case ast.Name(id=name) if name in NAMES:
+                yield node, "id", NAMES[name]
+
+
+def mutants(source: str) -> Iterator[tuple[str, str]]:
+    """(what was changed, the whole source with it) for every change."""
+    tree = ast.parse(source)
+    for node, name, other in changes(tree):
+        before, own = ast.unparse(node), getattr(node, name)
+        setattr(node, name, other)
+        after = ast.unparse(ast.fix_missing_locations(node))
+        short = f"{before.splitlines()[0]}  →  {after.splitlines()[0]}"
+        yield f"line {node.lineno}: {short}", ast.unparse(tree)
+        setattr(node, name, own)
+
+
+def seconds_until_failure(folder: Path, tests: list[str], limit: float) -> float | None:
+    """How long the tests take to fail in a folder; None where they pass."""
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [*pytest, "-k", SLOW_TO_LEARN, *tests]
+    began, quiet = time.perf_counter(), subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet) as run:
+        try:
+            failed = run.wait(limit)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            failed = True
+    return time.perf_counter() - began if failed else None
+
+
+@click.command(help=__doc__)
+@click.argument("modules", nargs=-1, type=click.Choice(MODULES))
+@click.option("--sample", type=int, help="Changes of each module, chosen by chance; else all.")
+@click.option("--seed", default=0, help="Decides which.")
+def main(modules, sample, seed):
+    os.nice(10)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "project")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        for module in modules or MODULES:
+            source, tests = (copy / module).read_text("utf-8"), TESTS.get(module, [])
+            tests = [f"tests/test_{module}", *tests]
+            tests = [name for name in tests if (copy / name).exists()]
+            began = time.perf_counter()
+            if seconds_until_failure(copy, tests, 3600):
+                raise click.ClickException(f"the tests of {module} fail as it is")
+            limit = 5 * (time.perf_counter() - began) + 60
+            found = list(mutants(source))
+            if sample and sample < len(found):
+                found = random.Random(seed).sample(found, sample)
+            survivors = 0
+            for about, text in found:
+                (copy / module).write_text(text, "utf-8")
+                if seconds_until_failure(copy, tests, limit) is None:
+                    survivors += 1
+                    click.echo(f"{module}, {about}")
+            (copy / module).write_text(source, "utf-8")
+            killed = len(found) - survivors
+            click.echo(f"{module}: {killed} of {len(found)} noticed, {killed / len(found):.0%}")
+
+
+if __name__ == "__main__":
+    main()
