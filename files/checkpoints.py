@@ -5,6 +5,7 @@ Nothing in it is ever executed. What the arrays mean, those say who keep them: `
 networks and their training, `lab/store.py` for runs.
 """
 
+import errno
 from pathlib import Path
 
 import mlx.core as mx
@@ -20,11 +21,17 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(path, trees: dict, words: dict[str, str]):
-    """Write named trees of arrays, and words about them. The file appears whole or not at all."""
+    """Write named trees of arrays, and words about them. The file appears whole or not at all.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    words = words | {"format": FORMAT, "version": VERSION}
     with whole(path) as part:
-        mx.save_safetensors(
-            str(part), dict(tree_flatten(trees)), words | {"format": FORMAT, "version": VERSION}
-        )
+        try:
+            mx.save_safetensors(str(part), dict(tree_flatten(trees)), words)
+        except RuntimeError as error:  # MLX tells of a full disk so
+            raise OSError(errno.EIO, f"it could not be written: {error}", str(path)) from None
 
 
 def read_checkpoint(path) -> tuple[dict, dict[str, str]]:
