@@ -8,6 +8,9 @@ import signal
 
 if __name__ == "__main__":  # Ctrl-C among imports ends all without a word: there is nothing to keep
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from cli import streams
+
+    streams.steady()
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
@@ -22,7 +25,9 @@ from cli.compare import compare
 from cli.datasets import datasets
 from cli.density import density
 from cli.doctor import doctor
+from cli.endings import GOES_ON, after_training, stopped
 from cli.evaluate import evaluate
+from cli.files import inputs_of, require_runs, require_writable
 from cli.options import (
     Group,
     config_options,
@@ -30,7 +35,6 @@ from cli.options import (
     given,
     option,
     out,
-    require_runs,
     retrain,
     say_what_has_no_effect,
     usage_errors,
@@ -39,7 +43,7 @@ from cli.options import (
 from cli.page import page
 from cli.progress import training_progress
 from cli.sample import sample
-from cli.values import FIGURE, require_writable
+from cli.values import FIGURE
 from couplings import SinkhornWarning
 from datasets import name_of
 from figures.registry import FIGURES
@@ -51,8 +55,9 @@ from lab.evaluation import Generated, excess, generate
 from lab.run import Run, settle
 from lab.store import Learned
 from lab.values import OneOf, Whole
+from machine import interrupts
 from metrics import ExcessLoss, quoted
-from training import NonFiniteLossError
+from training import TrainingError
 
 
 @click.group(
@@ -115,7 +120,7 @@ def main(context, figures, out, resume, retrain, save_every, **options):
     if learned.replaced:
         warn(f"'{learned.path}' was trained by other code, and has been trained again")
     _report_training(learned)
-    with usage_errors():
+    with after_training(learned.path):
         generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
         _report_flow(learned.run, generated, loss)
         for name, path in outs.items():
@@ -156,10 +161,9 @@ def _figure_paths(run: Run, figures: list[str], out: Path | None) -> dict[str, P
         if why := FIGURES[name].refusal(run):
             raise ConfigError("figure", why)
     outs = {figure: out or Path("media", f"{figure}_{_flow_name(run)}.png") for figure in figures}
-    for path in outs.values():
-        require_writable(path)
+    require_writable(*outs.values(), inputs=inputs_of(run))
     if not run.is_exact:
-        require_runs()
+        require_runs(run)
     return outs
 
 
@@ -180,7 +184,9 @@ def _learn(run: Run, **how) -> Learned:
             warnings.simplefilter("once", SinkhornWarning)
             warnings.showwarning = lambda message, *_: warn(message)
             return store.learn(run, show, **how)
-    except NonFiniteLossError as error:
+    except KeyboardInterrupt as error:
+        raise stopped(error, GOES_ON) from None
+    except TrainingError as error:
         raise click.ClickException(
             f"{error}. The weights after step {error.history.steps:,}, still good, are in "
             f"{error.kept}."
@@ -242,5 +248,9 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    main()
+    interrupts.listen()
+    try:
+        main()
+    except SystemExit as ending:
+        interrupts.ignore()  # what is left to do is to leave
+        streams.leave(ending.code)

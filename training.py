@@ -30,6 +30,7 @@ from machine.keys import step_key
 from machine.streams import beside, in_parts
 from models import build, describe, parameter_count
 from optimizers import OPTIMIZERS
+from walk import OdeError
 
 LOOK_EVERY = 100  # steps between looks at the loss
 SHARE = 2**25  # multiplications of a batch, fewest that are worth a core of their own
@@ -72,8 +73,8 @@ class History:
         losses: (step, loss) of every look, the loss a mean over the steps since the last.
         seconds: wall time from the second step on.
         compile_seconds: wall time of the first step, nearly all of it compilation.
-        interrupted: whether Ctrl-C ended it early.
-        state: what training needs to go on from here; None once it has failed.
+        interrupted: whether Ctrl-C, or another signal, ended it early.
+        state: what training needs to go on from here.
     """
 
     steps: int = 0
@@ -100,11 +101,12 @@ class History:
         return self.earlier + self.compile_seconds + self.seconds
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The loss or the weights are not finite any more.
+class TrainingError(ArithmeticError):
+    """Training cannot go on.
 
-    The model holds the average of the weights at the last look where they were, after
-    `history.steps` steps. Whoever keeps them in a file says where, in `kept`.
+    The model holds the average of the weights at the last look where all was well, after
+    `history.steps` steps, and `history.state` is that of training then. Whoever keeps them in a
+    file says where, in `kept`.
     """
 
     kept = None
@@ -112,6 +114,10 @@ class NonFiniteLossError(ArithmeticError):
     def __init__(self, message: str, history: History):
         super().__init__(message)
         self.history = history
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss or the weights are not finite any more."""
 
 
 def train(
@@ -157,6 +163,7 @@ def train(
     Raises:
         ValueError: for steps below 1, or a source the method's formulas do not hold for.
         NonFiniteLossError: when the loss or the weights stop being finite.
+        TrainingError: when a solver that training goes through cannot finish a solve.
 
     Ctrl-C ends training after the step in flight; a second one ends it at once.
     """
@@ -171,28 +178,30 @@ def train(
     history = History.of(state) if state else History()
     step = _update(learner, average, method)
     batches = _batches(method, source, target, batch_size, seed, history.steps)
-    good, began = learner.average_now(), time.perf_counter()
+    good, began = learner.state(history), time.perf_counter()
     with deferred_interrupt() as pressed:
         for stop in _stops(history.steps, steps, look_every, save_every):
             before = history.steps
-            loss = _stretch(step, batches, learner, history, stop, pressed)
+            try:
+                loss = _stretch(step, batches, learner, history, stop, pressed)
+            except OdeError as error:
+                raise _failed(history, model, good, error) from error
             if not (math.isfinite(loss) and learner.is_finite()):
-                model.update(good)
-                raise _ran_off(history, before)
-            good = learner.average_now()
+                raise _failed(history, model, good)
             if before == history.resumed:
                 history.compile_seconds, began = time.perf_counter() - began, time.perf_counter()
             history.seconds = time.perf_counter() - began
             history.losses.append((history.steps, loss))
+            good = learner.state(history)
             on_look(history)
             if save_every and history.steps % save_every == 0:
-                history.state = learner.state(history)
+                history.state = good
                 on_save(history)
             if pressed:
                 break
-    history.interrupted = history.steps < steps
-    history.state = learner.state(history)
-    model.update(learner.averaged)
+        history.interrupted = history.steps < steps
+        history.state = good
+        model.update(good.averaged)
     return history
 
 
@@ -211,11 +220,15 @@ def _stretch(step, batches, learner, history: History, stop: int, pressed: list)
     return total.item() / (history.steps - first)
 
 
-def _ran_off(history: History, last_good: int) -> NonFiniteLossError:
+def _failed(history: History, model, good: TrainingState, error=None) -> TrainingError:
     """What is raised of a history whose last stretch of steps was in vain."""
-    failed, history.steps, history.state = history.steps, last_good, None
+    last, history.steps, history.state = history.steps, good.step, good
+    model.update(good.averaged)
+    if error:
+        said = str(error).rstrip(".")
+        return TrainingError(f"the solver failed by step {last + 1:,}: {said}", history)
     return NonFiniteLossError(
-        f"the loss or the weights ran off to infinity by step {failed:,}; a smaller --lr may help",
+        f"the loss or the weights ran off to infinity by step {last:,}; a smaller --lr may help",
         history,
     )
 
@@ -245,10 +258,6 @@ class _Learner:
             return
         optimizer.init(model.trainable_parameters())
         self.averaged = tree_map(mx.array, model.trainable_parameters())
-
-    def average_now(self) -> dict:
-        """A copy of the average that no later step changes."""
-        return tree_map(mx.array, self.averaged)
 
     def state(self, history: History) -> TrainingState:
         """All that training needs to go on from here, in copies."""

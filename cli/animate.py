@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.files import inputs_of, require_writable
 from cli.options import (
     OUTPUT,
     checkpoint,
@@ -18,7 +19,7 @@ from cli.options import (
     warn,
 )
 from cli.progress import overall_progress
-from cli.values import WritablePath, require_writable
+from cli.values import WritablePath
 from figures.subject import target_sample
 from lab import evaluation, store
 from lab.config import SOLVING
@@ -51,11 +52,11 @@ def animate(context, checkpoint, out, seconds, **changes):
       python main.py animate --last --out media/flow.gif
     """
     out = out or Path("media", f"{checkpoint.stem}.gif")
-    require_writable(out)
     if out.suffix.lower() == ".html" and "seconds" in given(context):
         warn("--seconds has no effect: whoever looks at a page sets its pace")
     with usage_errors():
         learned = store.load(checkpoint, **changes)
+        require_writable(out, inputs=[checkpoint, *inputs_of(learned.run)])
         run, paths = learned.run, evaluation.paths(learned.run, learned.field)
         target = target_sample(run) if run.target.known else None
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.endings import GOES_ON, after_training, stopped
+from cli.files import inputs_of, require_runs, require_writable
 from cli.options import (
     OUTPUT,
     command,
@@ -14,17 +16,16 @@ from cli.options import (
     device,
     option,
     out,
-    require_runs,
     retrain,
     say_what_has_no_effect,
     usage_errors,
     warn,
 )
 from cli.progress import overall_progress
-from cli.values import FIGURE, require_writable
+from cli.values import FIGURE
 from couplings import SinkhornWarning
 from figures.subject import target_sample
-from lab import comparison
+from lab import comparison, store
 from lab.config import FIRST, TRAINING, Config
 from lab.run import Run
 from lab.values import OneOf, Whole
@@ -89,45 +90,52 @@ def compare(context, methods, solvers, nfe, seeds, processes, retrain, out, as_j
     """
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
     tables = [out.with_suffix(suffix) for suffix in (".md", ".csv")]
-    for path in (out, *tables):
-        require_writable(path)
-    require_runs()
     with usage_errors():
         planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe)
+    unnamed = dict.fromkeys(tables, comparison.is_table)
+    require_writable(out, inputs=inputs_of(planned[0][0]), unnamed=unnamed)
+    require_runs(*(runs[0] for runs in planned))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
-    cells, stopped = _compared(planned, retrain, processes or comparison.one_a_core())
+    cells, ending = _compared(planned, retrain, processes or comparison.one_a_core())
+    saved = [*tables, out]
+    if ending and any(path.exists() for path in saved):
+        saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
-        _save(cells, planned, out, tables)
-        _report(cells, [*tables, out], as_json)
+        with after_training(store.FOLDER):
+            if saved:
+                _save(cells, planned, out, tables)
+        _report(cells, saved, as_json)
     for cell in cells:
         if cell.failure:
             config = cell.run.config
             warn(f"{config.method} with {config.solver} failed: {cell.failure.rstrip('.')}")
-    if not stopped and all(cell.failure for cell in cells):
-        raise click.ClickException("nothing could be compared.")
-    if stopped:
-        raise click.ClickException(
-            f"stopped by Ctrl-C after {len(cells)} of {sum(map(len, planned))} solves. What is "
-            "trained is kept: the same command goes on from there."
+    if ending:
+        left = "" if saved else f" '{out}' and its tables are left as they were."
+        raise stopped(
+            ending,
+            f"Of {len(planned)} networks {comparison.count_trained(planned)} are trained, of "
+            f"{sum(map(len, planned))} solves {len(cells)} are done.{left} {GOES_ON}",
         )
+    if all(cell.failure for cell in cells):
+        raise click.ClickException("nothing could be compared.")
 
 
 def _compared(planned: list[list[Run]], retrain: bool, processes: int):
-    """All cells, or those that were finished when Ctrl-C was pressed; and whether it was."""
+    """All cells, or those that were finished when a signal came; and that as an error, or None."""
     cells, whole = [], comparison.cost(planned, processes)
     with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
         try:
             for cell in comparison.compare(planned, retrain, show, processes):
                 cells.append(cell)
-        except KeyboardInterrupt:
-            return cells, True
+        except KeyboardInterrupt as error:
+            return cells, error
         except ProcessError as error:
             raise click.ClickException(
                 f"a process that trained {error}. What is trained is kept: the same command goes "
                 "on from there, and --processes 1 does without such processes."
             ) from None
-    return cells, False
+    return cells, None
 
 
 def _save(cells, planned, out: Path, tables: list[Path]):

@@ -3,8 +3,9 @@
 import click
 import mlx.core as mx
 
+from cli.files import require_writable
 from cli.options import command, out
-from cli.values import FIGURE, require_writable
+from cli.values import FIGURE
 from datasets import DATASETS
 
 GALLERY_POINTS = 5_000

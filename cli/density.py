@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.files import inputs_of, require_writable
 from cli.options import (
     checkpoint,
     command,
@@ -16,7 +17,7 @@ from cli.options import (
     warn,
     warn_of_other_points,
 )
-from cli.values import FIGURE, require_writable
+from cli.values import FIGURE
 from lab import evaluation, store
 from lab.config import FIRST, ConfigError
 from lab.evaluation import W2_POINTS, Likelihood
@@ -58,7 +59,7 @@ def density(context, checkpoint, out, samples, **how):
                 "densities of one and two are.",
             )
         out = out or Path("media", f"density_{checkpoint.stem}.png")
-        require_writable(out)
+        require_writable(out, inputs=[checkpoint, *inputs_of(run)])
         warn_of_other_points(run)
         if how["divergence"] == "exact" and "probes" in given(context):
             warn("--probes has no effect: the exact divergence needs no probes")

@@ -4,19 +4,17 @@ Those that describe a run are the fields of `lab.config.Config`. A help page lis
 sections, and what most people need first.
 """
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import mlx.core as mx
 
-from cli.values import Value, require_writable
-from files.checkpoints import CheckpointError
+from cli.endings import failures, usage_errors
+from cli.values import Value
 from lab import store
-from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING, ConfigError
+from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING
 from lab.run import Run, without_effect
 from lab.values import OneOf
-from odeint import OdeError
 
 OUTPUT = "Output"
 LAST = (
@@ -58,6 +56,14 @@ class Group(Sectioned, click.Group):
     """Such a command that has others beside it, which its help page lists before its options."""
 
     command_class = Command
+
+    def make_context(self, *arguments, **how):
+        with failures():
+            return super().make_context(*arguments, **how)
+
+    def invoke(self, ctx):
+        with failures():
+            return super().invoke(ctx)
 
     def get_command(self, ctx, name):
         return super().get_command(ctx, FORMER_NAMES.get(name, name))
@@ -142,11 +148,6 @@ retrain = option(
 )
 
 
-def require_runs():
-    """Raise a usage error unless checkpoints can be written."""
-    require_writable(store.FOLDER / "checkpoint.safetensors", "the folder 'runs'")
-
-
 def out(default: str | None, type, help: str):
     """The option --out: a file to write."""
     return option(OUTPUT, "--out", type=type, default=default, help=help)
@@ -176,22 +177,6 @@ def checkpoint(command):
     path = click.Path(path_type=Path)
     argument = click.argument("checkpoint", type=path, required=False, callback=_checkpoint)
     return last(argument(command))
-
-
-@contextmanager
-def usage_errors():
-    """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
-    try:
-        yield
-    except ConfigError as error:
-        hint = f"'--{error.option.replace('_', '-')}'"
-        raise click.BadParameter(str(error), param_hint=hint) from None
-    except CheckpointError as error:
-        raise click.BadParameter(f"{error}.", param_hint="'CHECKPOINT'") from None
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from None
-    except OdeError as error:
-        raise click.ClickException(f"Following the flow failed: {error}") from None
 
 
 def given(context) -> dict:

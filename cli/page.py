@@ -5,8 +5,9 @@ import numpy as np
 import mlx.core as mx
 
 from cfm import METHODS
+from cli.files import require_writable
 from cli.options import command, config_option, option, out, usage_errors
-from cli.values import WritablePath, require_writable
+from cli.values import WritablePath
 from datasets import DATASETS
 from lab.config import FIRST, ConfigError
 from lab.values import OneOf, Whole

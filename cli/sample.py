@@ -15,8 +15,9 @@ from cli.options import (
     out,
     usage_errors,
 )
+from cli.files import inputs_of, require_writable
 from cli.progress import overall_progress
-from cli.values import WritablePath, require_writable
+from cli.values import WritablePath
 from datasets import Points
 from files.rows import write_rows
 from lab import evaluation, store
@@ -55,10 +56,10 @@ def sample(checkpoint, out, log_prob, samples, **changes):
       python main.py sample --last -n 1000 --log-prob --out samples.csv
     """
     out = out or Path("runs", f"{checkpoint.stem}_samples.npy")
-    require_writable(out)
     with usage_errors():
         learned = store.load(checkpoint, **changes)
         run = learned.run
+        require_writable(out, inputs=[checkpoint, *inputs_of(run)])
         names = [*run.target.columns, *(["log_prob"] if log_prob else [])]
         digits = 17 if isinstance(run.target, Points) else 9
         with overall_progress(samples, "sampling") as show:

@@ -4,7 +4,6 @@ Anything else is answered with one sentence that names the option, the value and
 and exit code 2.
 """
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -50,22 +49,3 @@ class WritablePath(click.Path):
 
 
 FIGURE = WritablePath(".png", ".pdf", ".svg")
-
-
-def require_writable(path: Path, what: str = "--out"):
-    """Raise a usage error unless `path` can be written. Missing folders would be made.
-
-    Found out by trying, since permissions alone do not tell; nothing is left behind.
-    """
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        if path.exists():
-            path.open("ab").close()
-        else:
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise click.UsageError(
-            f"Invalid value for {what}: '{path}' cannot be written: {error.strerror}."
-        ) from None

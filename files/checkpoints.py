@@ -41,7 +41,11 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(path, trees: dict, words: dict[str, str]):
-    """Write named trees of arrays, and words about them. The file appears whole or not at all."""
+    """Write named trees of arrays, and words about them. The file appears whole or not at all.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
     words = words | {"format": FORMAT, "version": VERSION, CHECKSUM: BLANK}
     file = io.BytesIO()
     mx.save_safetensors(file, dict(tree_flatten(trees)), words)

@@ -21,11 +21,13 @@ from machine.processes import at_once, cores
 from metrics import quoted
 from odeint import OdeError
 from solver import SOLVERS
-from training import NonFiniteLossError
+from training import TrainingError
 
 # what things cost, in training steps of independent pairs; only the time left depends on it
 COSTS = {CNF: 9, "ot": 0.8, "entropic": 2}
 NETWORK_COST, CELL_COST = 700, 500
+
+NAMED = ("method", "solver", "seed", "source", "target")  # what a row of a .csv begins with
 
 # heading → (number, digits in print)
 COLUMNS = {
@@ -158,7 +160,7 @@ def compare(
             if failures and number in failures:
                 raise _Failed(failures[number])
             learned, network = _learned(run, look, retrain)
-        except (NonFiniteLossError, OdeError, _Failed) as error:
+        except (TrainingError, OdeError, _Failed) as error:
             yield from (Cell(run, failure=str(error)) for run in of)
             done += CELL_COST * len(of)
             continue
@@ -182,6 +184,11 @@ def _learned(run: Run, look: Callable, retrain: bool) -> tuple[Learned, dict]:
     look(learned.history)
     seconds = {"training_seconds": learned.history.total_seconds}
     return learned, of_network(learned.run, learned.field) | seconds
+
+
+def count_trained(planned: list[list[Run]]) -> int:
+    """Of how many of the networks the training is found done."""
+    return sum(_part_trained(of[0]) >= 1 for of in planned)
 
 
 def one_a_core() -> int:
@@ -239,7 +246,7 @@ def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -
 
     try:
         learn(settle(config), look, retrain=retrain)
-    except (NonFiniteLossError, OdeError) as error:
+    except TrainingError as error:
         return str(error)
     return ""
 
@@ -307,6 +314,14 @@ def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
     return shown + ("" if len(values) == seeds else f" ({len(values)})")
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file was written by `write_markdown` or `write_csv`."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = [file.readline(500) for _ in range(3)]
+    first = lines[0] if path.suffix == ".csv" else lines[2]
+    return first.startswith((",".join(NAMED), "| method | solver |"))
+
+
 def write_markdown(path: Path, cells: list[Cell]):
     """Keep the table in a file."""
     with whole(path) as part:
@@ -334,7 +349,6 @@ def _rows(cells: list[Cell]) -> list[dict]:
     rows = []
     for cell in cells:
         config = cell.run.config
-        names = ("method", "solver", "seed", "source", "target")
-        row = {name: getattr(config, name) for name in names} | cell.numbers
+        row = {name: getattr(config, name) for name in NAMED} | cell.numbers
         rows.append(row | ({"failure": cell.failure} if cell.failure else {}))
     return rows

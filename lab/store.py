@@ -21,11 +21,12 @@ from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.run import Run, settle
+from machine.interrupts import deferred_interrupt
 from models import TRAINABLE, build, describe
 from training import (
     LOOK_EVERY,
     History,
-    NonFiniteLossError,
+    TrainingError,
     load_training,
     save_checkpoint,
     train,
@@ -82,7 +83,8 @@ def learn(
         save_every: steps after which training is kept, besides at its end.
 
     Raises:
-        NonFiniteLossError: where training fails; the last good weights are kept in its `kept`.
+        TrainingError: where training fails; the last good weights are kept in its `kept`.
+        KeyboardInterrupt: after SIGTERM or SIGHUP, once what was learned is kept.
     """
     if run.is_exact:
         return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
@@ -120,6 +122,7 @@ def _with_learned_source(run: Run, model) -> Run:
     return replace(run, source=source)
 
 
+@deferred_interrupt()  # so that what is learned is kept before a signal ends the program
 def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     """Train, and keep the outcome in place of all that this training kept on the way."""
     config, path = run.config, None
@@ -153,7 +156,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
             save_every=save_every,
             state=state,
         )
-    except NonFiniteLossError as error:
+    except TrainingError as error:
         error.kept = _keep(run, model, error.history)
         raise
     save(history)

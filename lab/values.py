@@ -13,10 +13,15 @@ from pathlib import Path
 ECHOED = 60  # letters of a value that are repeated to whoever gave it
 
 
-def shortened(value) -> str:
+def shortened(value, most: int = ECHOED) -> str:
     """A value as it is repeated in a sentence, cut where it is long."""
     text = str(value)
-    return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written into a file in UTF-8; a file's may be any bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class OneOf:
         if isinstance(value, str) and value in self.names:
             return value
         if isinstance(value, str) and Path(value).suffix.lower() in self.suffixes:
+            if not is_text(value):
+                raise ValueError(f"the name of the file '{shortened(value)}' is not in UTF-8")
             return value
         near = get_close_matches(str(value)[:ECHOED].lower(), self.names, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'? " if near else ""

@@ -61,6 +61,7 @@ def prepare() -> Path | None:
     include = Path(mlx.submodule_search_locations[0], "include")
     try:
         folder = _folder(compiler)
+        _remove_empty(folder)
         _write_script(folder / "bin" / "g++", folder, compiler, include)
     except (OSError, RuntimeError, ImportError):  # no folder, no home, no record of MLX
         return None
@@ -83,6 +84,13 @@ def _folder(compiler: str) -> Path:
     folder = Path(cache, CACHE, f"kernels-{digest}")
     (folder / HEADER).parent.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _remove_empty(folder: Path):
+    """Remove kernels that a full disk or a crash left without content: MLX would fail on them."""
+    for path in folder.rglob("*.so"):
+        if not path.stat().st_size:
+            path.unlink(missing_ok=True)
 
 
 def _write_script(path: Path, folder: Path, compiler: str, include: Path):

@@ -1,0 +1,83 @@
+"""How a command ends that does not end well: with one sentence and an exit code.
+
+1 where something failed, 2 where the command line makes no sense (click's own), and 128 and the
+number of the signal where it was stopped: 130 after Ctrl-C. The codes are in docs/files.md.
+"""
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from files.checkpoints import CheckpointError
+from lab.config import ConfigError
+from lab.values import shortened
+from odeint import OdeError
+
+GOES_ON = "What was learned is kept in runs/: the same command goes on from there."
+OUR_OWN = click.ClickException, click.exceptions.Exit, click.exceptions.Abort
+
+
+def stopped(error: KeyboardInterrupt, more: str = "") -> click.ClickException:
+    """What is to be raised after Ctrl-C, SIGTERM or SIGHUP; `more` is a second sentence."""
+    number = getattr(error, "number", signal.SIGINT)
+    name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    ending = click.ClickException(f"stopped by {name}. {more}".strip())
+    ending.exit_code = 128 + number
+    return ending
+
+
+@contextmanager
+def usage_errors():
+    """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
+    try:
+        yield
+    except ConfigError as error:
+        hint = f"'--{error.option.replace('_', '-')}'"
+        raise click.BadParameter(str(error), param_hint=hint) from None
+    except CheckpointError as error:
+        raise click.BadParameter(f"{error}.", param_hint="'CHECKPOINT'") from None
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
+    except OdeError as error:
+        raise click.ClickException(f"Following the flow failed: {error}") from None
+
+
+@contextmanager
+def failures():
+    """Tell the user in one sentence why the machine, or a signal, ended a command."""
+    try:
+        yield
+    except OUR_OWN:
+        raise
+    except KeyboardInterrupt as error:
+        raise stopped(error) from None
+    except OSError as error:
+        where = f"'{error.filename}': " if error.filename else ""
+        raise click.ClickException(f"{where}{error.strerror or error}.") from None
+    except (RuntimeError, MemoryError) as error:  # the former are MLX's
+        raise click.ClickException(f"computing failed: {_said(error)}.") from None
+
+
+@contextmanager
+def after_training(kept: Path | None):
+    """Whatever fails from now on, say where the network is kept."""
+    try:
+        yield
+    except OUR_OWN:
+        raise
+    except Exception as error:
+        what = "Following the flow" if isinstance(error, OdeError) else "Measuring or drawing"
+        where = f" The network is kept in '{kept}'." if kept else ""
+        raise click.ClickException(f"{what} failed: {_said(error)}.{where}") from None
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error, after its kind where that is no kind of ours."""
+    if isinstance(error, OdeError):
+        return str(error).rstrip(".")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    kind = type(error).__name__
+    return f"{kind}: {shortened(str(error).partition(chr(10))[0], 200)}".rstrip(".: ")
