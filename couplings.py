@@ -190,14 +190,17 @@ def sinkhorn(x0, x1, regularization: float):
     costs = _squared_distances(x0, x1)
     f, g = mx.zeros(costs.shape[:2]), mx.zeros(costs.shape[:2])
     halvings = math.ceil(math.log2(max(mx.max(costs).item() / regularization / SMOOTH, 1)))
-    for level in range(halvings, 0, -1):
+    for level in range(halvings, -1, -1):
         f, g, _ = _swept(f, g, costs, mx.array(regularization * 2.0**level))
+    change, left = mx.zeros(len(costs)), math.inf
     for _ in range(MAX_SWEEPS // SWEEPS):
-        f, g, error = _swept(f, g, costs, mx.array(regularization))
-        if error.item() <= TOLERANCE:
+        before = change
+        f, g, change = _swept(f, g, costs, mx.array(regularization))
+        left = _left(before, change)
+        if left <= TOLERANCE:
             return f, g, costs
     warnings.warn(
-        f"the entropic plan's marginals are still off by more than {TOLERANCE:.0%} after "
+        f"the entropic plan pairs some points by a law still off by {min(left, 1):.0%} after "
         f"{MAX_SWEEPS:,} Sinkhorn iterations; a larger sigma or regularization converges sooner",
         SinkhornWarning,
         stacklevel=2,
@@ -210,16 +213,25 @@ def _squared_distances(x0, x1):
     return mx.sum(mx.square(x0[:, :, None] - x1[:, None]), axis=-1)
 
 
+def _left(before, change) -> float:
+    """How far the worst row is from where changes that shrink as the last two did will lead."""
+    pace = change / before
+    return mx.max(mx.where(pace < 1, change * pace / (1 - pace), math.inf)).item()
+
+
 def _swept(f, g, costs, regularization):
-    """(f, g, error) after a few iterations of all batches, on all cores; the largest error."""
+    """(f, g, change) after a few iterations of all batches, on all cores."""
     done = in_parts(lambda *batches: _sweep(*batches, regularization), 1, f, g, costs)
-    f, g, error = (mx.concatenate(part) for part in zip(*done, strict=True))
-    return f, g, mx.max(error)
+    return tuple(mx.concatenate(part) for part in zip(*done, strict=True))
 
 
 @mx.compile
 def _sweep(f, g, costs, regularization):
-    """A few iterations, after which rows are exact, and the columns' mean relative error (B,)."""
+    """A few iterations, after which rows are exact, and how much rows changed at most, (B,).
+
+    That is the total variation between a row's law before and after, ½ Σ p |δ| for a change δ of
+    the logarithms whose mean is 0, or rather ½ √(Σ p δ²), which is no smaller.
+    """
     exponent = (f[:, :, None] + g[:, None] - costs) / regularization
     plan = mx.power(math.e, exponent) / f.shape[1]  # on Linux a third of the time of `exp`
     columns = mx.ones_like(g)[:, None]
@@ -227,7 +239,10 @@ def _sweep(f, g, costs, regularization):
         rows = 1 / (plan @ columns.swapaxes(1, 2))
         columns = 1 / (rows.swapaxes(1, 2) @ plan)
     rows = 1 / (plan @ columns.swapaxes(1, 2))
-    mass = columns * (rows.swapaxes(1, 2) @ plan)
-    error = mx.mean(mx.abs(mass - 1), axis=-1)[:, 0]
+    delta = mx.log(columns)
+    centred = delta - mx.mean(delta, axis=-1, keepdims=True)
+    moments = mx.concatenate([columns * centred, columns * mx.square(centred)], axis=1)
+    mean, square = mx.split(rows * (plan @ moments.swapaxes(1, 2)), 2, axis=-1)
+    change = mx.sqrt(mx.max(mx.maximum(square - mx.square(mean), 0), axis=(1, 2))) / 2
     f = f + regularization * mx.log(rows[:, :, 0])
-    return f, g + regularization * mx.log(columns[:, 0]), error
+    return f, g + regularization * delta[:, 0], change

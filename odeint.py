@@ -2,9 +2,9 @@
 
 `odeint` integrates dx/dt = field(t, x) through a list of times, with fixed or adaptive steps,
 forwards or backwards in time, says what it cost, and can be differentiated. From the bottom up:
-`tableaus.py` has the coefficients, `solver.py` one step, `walk.py` all steps of a solve,
-`gradients.py` its derivatives; this module has what a user calls, and the checks of what they
-ask for. None of the five knows of flow matching.
+`tableaus.py` has the coefficients, `solver.py` one step, `rounding.py` looks for noise in a field,
+`walk.py` takes all steps of a solve, `gradients.py` has its derivatives; this module has what a
+user calls, and the checks of what they ask for. None of the six knows of flow matching.
 
 For non-stiff problems only: there are no implicit solvers here, and no events.
 """
@@ -12,10 +12,12 @@ For non-stiff problems only: there are no implicit solvers here, and no events.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
 from gradients import GRADIENTS, Bound, is_traced, solve_as_one
+from rounding import RoundingWarning
 from solver import SOLVERS, Tableau, rms
 from walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
 
@@ -24,8 +26,8 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 
-__all__ = ["GRADIENTS", "NonFiniteError", "OdeError", "Solution", "StepBudgetError"]
-__all__ += ["StepSizeError", "odeint"]
+__all__ = ["GRADIENTS", "NonFiniteError", "OdeError", "RoundingWarning", "Solution"]
+__all__ += ["StepBudgetError", "StepSizeError", "odeint"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +55,22 @@ class Solution:
     _kept: tuple = dataclasses.field(default=(), repr=False)
 
     def __call__(self, t):
-        if not self._kept:
+        if self.accepted and not self._kept:
             raise ValueError(
-                "this solution cannot be called: the solve took no steps, or dense=True and "
-                "gradient='direct' were not both given"
+                "this solution cannot be called: dense=True and gradient='direct' were not both "
+                "given"
             )
         times = np.array(t, dtype=np.float64)
         if times.ndim > 1 or not times.size:
             raise ValueError(f"t must be a time or a list of times, not of shape {times.shape}")
         start, end = self.steps[0], self.steps[-1]
-        low, high, slack = min(start, end), max(start, end), 1e-6 * abs(end - start)
+        low, high, slack = min(start, end), max(start, end), 1e-6 * abs(end - start or start)
         if not np.all((times >= low - slack) & (times <= high + slack)):
             raise ValueError(f"t must lie between {start:g} and {end:g}")
+        if not self.accepted:  # a span of no length
+            return tree_map(
+                lambda leaf: mx.broadcast_to(leaf[0], times.shape + leaf.shape[1:]), self.x
+            )
         times = np.clip(times, low, high)  # self.t is rounded to float32, and must do as well
         forward = math.copysign(1.0, end - start)
         places = np.searchsorted(forward * self.steps[1:], forward * times.reshape(-1))
@@ -106,6 +112,7 @@ def odeint(
         steps: take so many equal steps from t[0] to t[-1] instead, whatever the solver; or step
             from time to time of this list, from t[0] to t[-1], such as another solution's `steps`.
             Where it is None, a solver without an error estimate steps from time to time of t.
+            Inside `mx.compile` and `mx.vmap` nothing but this works, with gradient="direct".
         max_steps: how many steps an adaptive solver may try.
         gradient: how MLX differentiates the solution with respect to x0 and to parameters.
             "direct" goes back through every operation of the solve and keeps them all;
@@ -134,6 +141,10 @@ def odeint(
         ValueError: for an argument that is not as described.
         StepBudgetError, StepSizeError, NonFiniteError: for a solve that cannot be finished.
 
+    Warns:
+        RoundingWarning: where a long solve's steps are short because the field's values are not
+            as precise as the tolerances ask, as `rounding.py` measures now and then.
+
     Example:
         >>> solution = odeint(lambda t, x: -x, mx.array([1.0]), [0.0, 1.0])
         >>> round(solution.x[-1].item(), 4)
@@ -151,15 +162,33 @@ def odeint(
     tableau, bound = _check_solver(solver), Bound(field, parameters)
     steps = _check_steps(steps, times, tableau)
     options = Options(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm)
-    if gradient == "direct":
-        keep = (lambda taken: taken) if dense else None
-        with bound.given(bound.parameters) as function:
-            run = solve(function, x0, times, options, keep)
-    else:
-        run = solve_as_one(bound, x0, times, options, gradient, check_hidden)
+    with _needing_numbers(steps is None, gradient):
+        if gradient == "direct":
+            keep = (lambda taken: taken) if dense else None
+            with bound.given(bound.parameters) as function:
+                run = solve(function, x0, times, options, keep)
+        else:
+            run = solve_as_one(bound, x0, times, options, gradient, check_hidden)
     reported = t if isinstance(t, mx.array) else mx.array(times, dtype)
     kept = tuple(run.kept) if gradient == "direct" else ()
     return Solution(reported, run.x, run.nfe, run.accepted, run.rejected, run.steps, kept)
+
+
+@contextmanager
+def _needing_numbers(adaptive: bool, gradient: str):
+    """Say in a sentence what cannot be done where MLX traces and there are no numbers yet."""
+    try:
+        yield
+    except ValueError as error:
+        if "[eval]" not in str(error):
+            raise
+        if adaptive:
+            why = "an adaptive solver looks at the error of every step; give steps=, their number"
+        elif gradient != "direct":
+            why = f"gradient={gradient!r} works on copies of the state; use gradient='direct'"
+        else:  # the field's own doing
+            raise
+        raise ValueError(f"inside mx.compile and mx.vmap there are no numbers, and {why}") from None
 
 
 def _check_solver(name: str) -> Tableau:

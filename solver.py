@@ -23,7 +23,17 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
 
-__all__ = ["SOLVERS", "Controller", "Step", "Tableau", "combine", "in_tolerances", "rms", "step"]
+__all__ = [
+    "CONTROLLER",
+    "SOLVERS",
+    "Controller",
+    "Step",
+    "Tableau",
+    "combine",
+    "in_tolerances",
+    "rms",
+    "step",
+]
 
 
 @dataclass(frozen=True)
@@ -174,3 +184,10 @@ class Controller:
         if ratio > 1:
             return min(max(wanted, self.smallest), 1.0)
         return min(max(wanted * previous**self.beta, self.smallest), self.largest)
+
+    def settled(self, order: int) -> float:
+        """The error / tolerance of steps that this control leaves as long as they are."""
+        return self.safety ** (1 / (1 / order - 1.75 * self.beta))
+
+
+CONTROLLER = Controller()

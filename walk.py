@@ -5,13 +5,15 @@ follows one of the two and collects the states at the times that were asked for.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from solver import Controller, Step, Tableau, combine, in_tolerances, repeat, step
+from rounding import Noise, RoundingWarning, noise_of
+from solver import CONTROLLER, Step, Tableau, combine, in_tolerances, repeat, step
 
 import mlx.core as mx
 import numpy as np
@@ -20,8 +22,9 @@ from mlx.utils import tree_flatten, tree_map
 
 BLIND_TRIES = 10  # steps in a row without a finite error estimate before a solve gives up
 STRETCH = 1.01  # a last step may be so much longer, rather than leave a tiny one
+LOOK_EVERY = 250  # tries between looks at the field's own noise
+IN_A_ROW = 3  # steps whose noise must be too much before it is believed
 LEAST_RATIO = 1e-4  # error / tolerance that is remembered of a step, at least
-CONTROLLER = Controller()
 
 
 class OdeError(ArithmeticError):
@@ -150,14 +153,15 @@ def adaptive(field: CountedField, x, times: np.ndarray, options: Options) -> Ite
         return
     first = field(t, x)
     size = options.first_step or _first_size(field, t, end, x, first, options)
-    pace = Pace(end, options, field.dtype, size)
-    for _ in range(options.max_steps):
+    pace, watch = Pace(end, options, field.dtype, size), Watch(field, options)
+    for tries in range(options.max_steps):
         if first is None:
             first = field(t, x)
         t_new = pace.next_time(t)
         taken = step(options.tableau, field, t, t_new, x, first)
         ratio = options.norm(taken.error(options.rtol, options.atol)).item()
         if pace.accept(taken.dt, ratio):
+            watch.look(tries, taken)
             yield taken
             if t_new == end:
                 return
@@ -165,11 +169,45 @@ def adaptive(field: CountedField, x, times: np.ndarray, options: Options) -> Ite
         else:
             yield None
     raise StepBudgetError(
-        f"{options.max_steps} steps did not reach t = {end:.6g}; loosen rtol and atol or, in "
-        "Python, raise max_steps; if the steps are tiny the problem may be stiff",
+        f"{options.max_steps} steps did not reach t = {end:.6g}; {watch.advice}",
         t,
         math.copysign(pace.size, end - t),
     )
+
+
+@dataclass
+class Watch:
+    """Looks, in a walk of many steps, whether the field's own rounding is what makes them short.
+
+    A look costs as much as a step or two. A jump or a bend of the field inside a step may look like
+    noise, and so it takes several steps in a row to warn, which is done once.
+    """
+
+    field: CountedField
+    options: Options
+    due: int = LOOK_EVERY
+    seen: int = 0
+    found: Noise | None = None
+
+    def look(self, tries: int, taken: Step):
+        """Measure the noise in a step that was good enough, if a look is due."""
+        if self.found or tries < self.due:
+            return
+        noise = noise_of(self.field, taken, self.options)
+        self.seen = self.seen + 1 if noise.limits_steps else 0
+        if not self.seen:
+            self.due = tries + LOOK_EVERY
+        elif self.seen == IN_A_ROW:
+            self.found = noise
+            warnings.warn(f"at t = {taken.start:.6g}, {noise}", RoundingWarning, stacklevel=2)
+
+    @property
+    def advice(self) -> str:
+        """What to try where the steps that are allowed are not enough."""
+        if self.found:
+            return str(self.found)
+        more = "loosen rtol and atol or raise max_steps"
+        return f"{more}, and if the steps are tiny the problem may be stiff"
 
 
 @dataclass

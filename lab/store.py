@@ -41,7 +41,8 @@ DECISIVE = (  # code that training depends on,
     *("lab/config.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training through a solver does
-    *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "solver.py", "tableaus.py"),
+    *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "rounding.py"),
+    *("solver.py", "tableaus.py"),
 )
 
 

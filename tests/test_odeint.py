@@ -29,7 +29,7 @@ TIGHT = [name for name in ADAPTIVE if SOLVERS[name].order > 2]  # affordable at 
 def test_the_library_can_be_taken_along(tmp_path):
     """Its modules import MLX, numpy and those before them, and `machine` only if it is there."""
     known = {*sys.stdlib_module_names, "mlx", "numpy", "machine"}
-    for name in ("tableaus", "solver", "walk", "gradients", "odeint"):
+    for name in ("tableaus", "solver", "rounding", "walk", "gradients", "odeint"):
         source = (Path(__file__).parents[1] / f"{name}.py").read_text("utf-8")
         (tmp_path / f"{name}.py").write_text(source, "utf-8")
         for node in ast.walk(ast.parse(source)):
@@ -417,6 +417,34 @@ def test_memory_does_not_grow_with_the_steps(how):
 
     # a step's state takes 4 kB; MLX may be a few dozen steps behind
     assert peak(10_000) < 2**21 < peak(1000, dense=True)
+
+
+@pytest.mark.parametrize("trace", [mx.compile, mx.vmap])
+def test_where_there_are_no_numbers_only_equal_steps_work(trace):
+    def end(**how):
+        return trace(lambda x0: odeint(decay, x0, [0.0, 1.0], **how).x[-1])(mx.ones((3, 2)))
+
+    np.testing.assert_allclose(end(steps=20), np.full((3, 2), np.exp(-1)), rtol=1e-5)
+    for how in ({}, {"first_step": 0.1}, {"gradient": "adjoint"}):
+        with pytest.raises(ValueError, match=r"looks at the error of every step.*give steps="):
+            end(**how)
+    with pytest.raises(ValueError, match=r"'checkpoint' works on copies.*use gradient='direct'"):
+        end(steps=5, gradient="checkpoint")
+
+
+@pytest.mark.parametrize("how", [{}, {"steps": 4}, {"solver": "rk4"}, {"gradient": "adjoint"}])
+@pytest.mark.parametrize("t", [[0.1, 0.1], [0.1]])
+def test_a_span_of_no_length(t, how):
+    """The start, at no cost, and wherever it is asked for: 0.1 is not a float32."""
+    x0 = {"a": mx.array([1.0, 2.0]), "b": mx.ones((3, 1))}
+    solution = odeint(lambda t, x: x, x0, t, **how)
+    assert (solution.nfe, solution.accepted) == (0, 0) and solution.steps.tolist() == [0.1]
+    for where in (0.1, solution.t[-1]):
+        np.testing.assert_array_equal(solution(where)["a"], x0["a"])
+    np.testing.assert_array_equal(solution(solution.t)["b"], np.ones((len(t), 3, 1)))
+    np.testing.assert_array_equal(solution.x["a"], np.tile([1.0, 2.0], (len(t), 1)))
+    with pytest.raises(ValueError, match=r"between 0\.1 and 0\.1"):
+        solution(0.2)
 
 
 def test_blow_up_exhausts_the_steps_or_the_step_size():
