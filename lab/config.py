@@ -1,22 +1,23 @@
 """Everything that describes a run, as one frozen record.
 
 A `Config` is made where a run begins: from the command line, from the file that an earlier run was
-kept in, or in Python. From then on it is read and never changed. Every field but `units` is an
-option of the command line: its kind of value and its default are written here, and what its
-docstring says of it is what the help page says. A default of None depends on other choices;
-`run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
+kept in, or in Python. From then on it is read and never changed. Every field but `units` and
+`ancestors` is an option of the command line: its kind of value and its default are written here,
+and what its docstring says of it is what the help page says. A default of None depends on other
+choices; `run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from cfm import METHODS
+from cfm import METHODS, REFLOW
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
 from lab.values import Names, Number, OneOf, Whole
 from likelihood import DIVERGENCES
+from maps import MAPS
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import OPTIMIZERS
@@ -25,6 +26,7 @@ from training import LR_SCHEDULES
 
 CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training
+USUAL_SOLVER = "dopri5"
 FIXED_STEPS = 100  # of a solver that cannot choose its steps
 TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
@@ -55,17 +57,39 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A flow that another one learned from.
+
+    Attributes:
+        checkpoint: the file it was kept in.
+        weights: a digest of its weights.
+    """
+
+    checkpoint: str
+    weights: str
+
+    @classmethod
+    def from_json(cls, kept: dict) -> "Ancestor":
+        """The Ancestor whose `asdict` went through JSON; ValueError for what it cannot be."""
+        if not isinstance(kept, dict) or sorted(kept) != ["checkpoint", "weights"]:
+            raise ValueError("an ancestor of the flow cannot be read")
+        return cls(str(kept["checkpoint"]), str(kept["weights"]))
+
+
+@dataclass(frozen=True)
 class Config:
     """The options of a run.
 
     Attributes:
-        method: Flow-matching method. 'cnf' trains by maximum likelihood instead.
+        method: Flow-matching method. 'cnf' trains by maximum likelihood instead; 'meanflow' and
+            'flowmap' learn maps, which need one evaluation.
         source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
             method, the dimension or a file of points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
             for cnf]
-        solver: ODE solver that follows the flow.
+        solver: ODE solver that follows the flow.  [default: dopri5, or euler, which takes the
+            steps of a map]
         columns: Columns of the target's file to use, by name or by number from 1, for example
             'x,y'.  [default: all]
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
@@ -100,21 +124,22 @@ class Config:
             estimate.
         probes: Number of random directions in Hutchinson's estimate.
         ode_steps: Number of equal steps the solver takes.  [default: as its error estimate
-            allows, or 100 where it has none]
+            allows, or 1 of a map, or 100 where it has none]
         rtol: Relative tolerance of each step of an adaptive solver.
         atol: Absolute tolerance of each step of an adaptive solver.
         samples: Number of points to generate.
         units: in which training saw a user's points; no option.
+        ancestors: of a rectified flow, from the first to the one it learned from; no option.
 
     Raises:
         ConfigError: for a value that its option does not allow.
     """
 
-    method: str = option(FIRST, OneOf([*METHODS, CNF]), "cfm")
+    method: str = option(FIRST, OneOf([*METHODS, *MAPS, REFLOW, CNF]), "cfm")
     source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
-    solver: str = option(FIRST, OneOf(SOLVERS), "dopri5")
+    solver: str | None = option(FIRST, OneOf(SOLVERS))
     columns: tuple[str, ...] | None = option(FLOW, Names())
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
@@ -142,6 +167,7 @@ class Config:
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     samples: int = option(SOLVING, Whole(2, 100_000), 2048)
     units: Units | None = None
+    ancestors: tuple[Ancestor, ...] = ()
 
     def __post_init__(self):
         for name, each in OPTIONS.items():
@@ -167,8 +193,9 @@ class Config:
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
-        units = kept["units"]
-        return cls(**{**kept, "units": units and Units.from_json(units)})
+        units = kept["units"] and Units.from_json(kept["units"])
+        ancestors = tuple(map(Ancestor.from_json, kept["ancestors"]))
+        return cls(**{**kept, "units": units, "ancestors": ancestors})
 
     def of_training(self) -> "Config":
         """This Config without what training ignores: how the flow is solved afterwards."""

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from cfm import REFLOW
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
+from lab.reflow import taught_by
 from lab.run import Run, settle
 from models import TRAINABLE, build
 from training import (
@@ -35,11 +37,11 @@ FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "models.py"),
-    *("optimizers.py", "training.py", "files/*.py", "machine/*.py"),
-    *("lab/config.py", "lab/run.py", "lab/store.py"),
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "maps.py"),
+    *("models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
-DECISIVE_FOR_CNF = (  # and that which only training through a solver does
+DECISIVE_FOR_CNF = (  # and that which only training with a solver does
     *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "solver.py", "tableaus.py"),
 )
 
@@ -100,6 +102,7 @@ def new_model(run: Run):
     """The untrained network of a run."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
+    shape |= {"times": 2} if run.is_map else {}
     learns_source = config.source == TRAINABLE
     mx.random.seed(config.seed)
     return build(
@@ -135,7 +138,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     try:
         history = train(
             model,
-            on_marginal(run.method, run.source) if config.regress == "marginal" else run.method,
+            _shown(run),
             run.source,
             run.target.standardized(),
             steps=config.steps,
@@ -158,6 +161,16 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     return history, path
 
 
+def _shown(run: Run):
+    """The method, with what it is to show a network in training."""
+    if run.config.regress == "marginal":
+        return on_marginal(run.method, run.source)
+    if not run.config.ancestors:
+        return run.method
+    teacher, *_ = _read(run.config.ancestors[-1].checkpoint)
+    return taught_by(teacher, run)
+
+
 def _keep(run: Run, model, history: History) -> Path:
     path = checkpoint_path(run, history.steps)
     notes = {"trained_steps": history.steps, "code": _code_of(run)}
@@ -171,7 +184,7 @@ def checkpoint_path(run: Run, step: int | None = None) -> Path:
     options = json.dumps(config.of_training().to_json(), sort_keys=True)
     digest = hashlib.sha256(options.encode()).hexdigest()[:6]
     partial = "" if step in (None, config.steps) else f"_step{step}"
-    flow = f"{config.method}_{run.source.name}_{run.target.name}"
+    flow = f"{run.label}_{run.source.name}_{run.target.name}"
     return FOLDER / f"{flow}_seed{config.seed}_{digest}{partial}.safetensors"
 
 
@@ -279,7 +292,7 @@ def newest() -> Path:
 
 def _code_of(run: Run) -> str:
     """The version of the code that this run is trained by."""
-    return CODE_FOR_CNF if run.config.method == CNF else CODE
+    return CODE_FOR_CNF if run.config.method in (CNF, REFLOW) else CODE
 
 
 def _version(patterns) -> str:
