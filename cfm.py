@@ -254,7 +254,7 @@ def rectified() -> Method:
     """A straight path without noise, for the pairs of a flow that is learned already.
 
     Its own flow is straighter than that one, and ends at the same distribution (Liu et al. 2023,
-    Theorems 3.3 and 3.5).
+    Theorems 3.3 and 3.7).
     """
     made = _method(REFLOW, "Rectified flow", straight)()
     return replace(made, coupling=of_a_flow())

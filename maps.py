@@ -11,7 +11,7 @@ from. Let xs be on a path at time s, and us the path's velocity there.
   0 = v + (t − s) du/ds − u (Geng et al. 2025, eq. 6; their time runs from data to noise, and so
   the sign is another). Of all velocities us at a place the mean is v.
 - `flowmap` holds the start and moves the end: what has come to X = xs + (t − s) u goes on with the
-  velocity there, u + (t − s) ∂u/∂t = u(t, t, X) (Boffi et al. 2025, eq. 13, Lagrangian).
+  velocity there, u + (t − s) ∂u/∂t = u(t, t, X) (Boffi et al. 2025, the Lagrangian form).
 
 What stands against u is held fixed while weights change, and for t = s both are flow matching.
 `MAPS` is what the command line offers beside `cfm.METHODS`.
@@ -26,7 +26,7 @@ import mlx.core as mx
 
 from cfm import METHODS, Method
 
-SHARE = 0.5  # of the pairs that are shown with t = s
+SHARE = 0.5  # of the pairs that are shown with t = s, which is flow matching
 
 
 @dataclass(frozen=True)

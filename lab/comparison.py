@@ -13,6 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from cfm import REFLOW
 from files.whole import whole
 from lab.config import CNF, Config, ConfigError
 from lab.evaluation import generate, of_network, of_solver
@@ -64,9 +65,7 @@ class Cell:
         return f"NFE {self.numbers['nfe']}, W₂² {found}"
 
 
-def plan(
-    config: Config, methods, solvers, seeds: int, nfe: int | None, kept=()
-) -> list[list[Run]]:
+def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=()) -> list[list[Run]]:
     """What is to be run: for every method and seed, and what is learned already, one run a solver.
 
     All flows start from one source: unless one is named, from the one that all methods can.
@@ -113,7 +112,8 @@ def _check_apart(runs: list[Run]):
             )
         if (run.label, run.config.seed) in seen:
             raise ConfigError(
-                "seed", f"{run.config.seed} is that of two flows of '{run.label}'; keep one of them."
+                "seed",
+                f"{run.config.seed} is that of two flows of '{run.label}'; keep one of them.",
             )
         seen.add((run.label, run.config.seed))
 
@@ -121,7 +121,7 @@ def _check_apart(runs: list[Run]):
 def _not_for(method: str) -> dict[str, None]:
     """The options that a method has not, taken back."""
     names = ["power"] if method != "poly" else []
-    if method == CNF:
+    if method in (CNF, REFLOW):
         names += ["sigma", "coupling", "regularization"]
     return dict.fromkeys(names)
 
@@ -352,10 +352,10 @@ def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
     return shown + ("" if len(values) == seeds else f" ({len(values)})")
 
 
-def write_markdown(path: Path, cells: list[Cell]):
+def write_markdown(path: Path, table: str):
     """Keep the table in a file."""
     with whole(path) as part:
-        part.write_text(markdown(cells), encoding="utf-8")
+        part.write_text(table, encoding="utf-8")
 
 
 def write_csv(path: Path, cells: list[Cell]):

@@ -32,6 +32,7 @@ TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
 COUPLED_STEPS, COUPLED_BATCH = 4_000, 256  # matching pairs costs at least the batch's square
 COUPLED_LR = 5e-3  # so small a batch is noisy
+MAP_STEPS, MAP_LR = 2_600, 5e-3  # a map learns from itself, and must not run after its own noise
 CNF_STEPS, CNF_BATCH, CNF_WIDTH = 1_000, 256, 64  # a step of cnf takes a hundred times as long
 CNF_LR = 2e-3  # it tends to fail at more
 EXACT_POINTS = 64  # of the target, that the exact field is made of
@@ -82,12 +83,12 @@ class Config:
 
     Attributes:
         method: Flow-matching method. 'cnf' trains by maximum likelihood instead; 'meanflow' and
-            'flowmap' learn maps, which need one evaluation.
+            'flowmap' learn maps, which need one evaluation; 'reflow' trains cfm and straightens it.
         source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
             method, the dimension or a file of points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
-            for cnf]
+            for cnf, or 2,600 for meanflow and flowmap]
         solver: ODE solver that follows the flow.  [default: dopri5, or euler, which takes the
             steps of a map]
         columns: Columns of the target's file to use, by name or by number from 1, for example
@@ -112,7 +113,7 @@ class Config:
         optimizer: What moves the weights: muon takes equally long steps in all directions of a
             hidden layer.  [default: muon, or adam for plain and cnf]
         lr: Largest learning rate of the training.  [default: 0.015, or 0.005 for coupled pairs,
-            adam and adamw, or 0.002 for cnf]
+            meanflow, flowmap, adam and adamw, or 0.002 for cnf]
         schedule: How the learning rate changes over the training steps.
         weight_decay: Weight decay of muon and adamw.  [default: 0, or 0.01 for adamw]
         seed: Number that decides every random draw of the run.
@@ -190,6 +191,7 @@ class Config:
         Raises:
             ValueError: if a field is missing, is unknown, or holds what it does not allow.
         """
+        kept = {"ancestors": [], **kept}  # of which earlier versions knew nothing
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")

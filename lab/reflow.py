@@ -22,6 +22,7 @@ from models import TRAINABLE
 from odeint import odeint
 
 PAIRS, PARTS = 2**16, 8  # of a flow, and the parts in which they are solved
+TEACHER = "cfm"  # unless a checkpoint is named
 KEPT = ("source", "target", "columns", "units", "network", "width", "depth", "activation", "seed")
 
 
@@ -48,13 +49,21 @@ def reflowed(run: Run, field, path, **options) -> Run:
             f"'{path}' holds a flow with a source of its own, '{TRAINABLE}', from which no other "
             "flow can start"
         )
-    config = Config(
-        method=REFLOW,
-        **{name: getattr(before, name) for name in KEPT},
-        ancestors=(*before.ancestors, Ancestor(str(path), digest_of(field))),
-    )
+    kept = {name: getattr(before, name) for name in KEPT}
     chosen = {name: value for name, value in options.items() if value is not None}
-    return settle(replace(config, **chosen))
+    config = Config(**{"method": REFLOW, "ancestors": before.ancestors} | kept | chosen)
+    return descended(settle(config), field, path)
+
+
+def teacher_of(run: Run) -> Run:
+    """The run that comes before a straightened one which has no ancestor yet."""
+    return settle(replace(run.config, method=TEACHER, sigma=None))
+
+
+def descended(run: Run, field, path) -> Run:
+    """A straightened run, with the field that is kept in a file for its last ancestor."""
+    ancestors = (*run.config.ancestors, Ancestor(str(path), digest_of(field)))
+    return settle(replace(run.config, ancestors=ancestors))
 
 
 def taught_by(teacher, run: Run) -> Method:

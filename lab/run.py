@@ -22,6 +22,8 @@ from lab.config import (
     EXACT,
     EXACT_POINTS,
     FIXED_STEPS,
+    MAP_LR,
+    MAP_STEPS,
     MOST_EXACT_POINTS,
     OPTIONS,
     SOLVING_OPTIONS,
@@ -38,7 +40,7 @@ from models import NETWORKS, TRAINABLE
 from optimizers import OPTIMIZERS
 from solver import SOLVERS
 
-FLOWS = METHODS | MAPS  # what settles by options alone; a rectified flow begins at another
+FLOWS = METHODS | MAPS
 MAP_SOLVER = "euler"  # whose steps are those of a map, where it takes their mean velocity
 NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
 MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
@@ -194,6 +196,8 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         steps, batch_size, lr = CNF_STEPS, CNF_BATCH, CNF_LR
     elif method.coupling.match is not None:
         steps, batch_size, lr = COUPLED_STEPS, COUPLED_BATCH, COUPLED_LR
+    elif config.method in MAPS:
+        steps, lr = MAP_STEPS, MAP_LR
     if optimizer.weight_decay is None and weight_decay:
         raise ConfigError("weight_decay", f"'{usual}' has no weight decay; muon and adamw have.")
     return replace(
@@ -301,12 +305,6 @@ def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
 
 
 def _rectified(config: Config) -> Method:
-    if not config.ancestors:
-        raise ConfigError(
-            "method",
-            f"'{REFLOW}' begins with a flow that is learned already: use python main.py reflow "
-            "CHECKPOINT.",
-        )
     for name in ("coupling", "regularization"):
         if getattr(config, name) is not None:
             raise ConfigError(name, f"'{REFLOW}' has the pairs of a flow, and so no {name}.")

@@ -21,7 +21,7 @@ from cfm import REFLOW
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
-from lab.reflow import taught_by
+from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run, settle
 from models import TRAINABLE, build
 from training import (
@@ -77,6 +77,9 @@ def learn(
 ) -> Learned:
     """Learn the field of a run and keep it; or find that this was done before.
 
+    A flow that straightens another, and does not say which, learns `cfm` with the same options
+    first; where that is stopped by Ctrl-C, it is what is returned.
+
     Args:
         on_look: see `training.train`; it is called before the first step, too.
         start: what was learned before, to go on from. Otherwise that is looked for.
@@ -88,6 +91,11 @@ def learn(
     """
     if run.is_exact:
         return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
+    if run.config.method == REFLOW and not run.config.ancestors:
+        teacher = learn(teacher_of(run), on_look, retrain=retrain, save_every=save_every)
+        if teacher.history.interrupted:
+            return teacher
+        run = descended(run, teacher.field, teacher.path)
     start = start or (None if retrain else find(run))
     if start and start.history.steps >= run.config.steps:
         os.utime(start.path, ns=(time.time_ns(),) * 2)  # so that it is the newest
