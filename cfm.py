@@ -256,5 +256,6 @@ def rectified() -> Method:
     Its own flow is straighter than that one, and ends at the same distribution (Liu et al. 2023,
     Theorems 3.3 and 3.7).
     """
+    about = "α = t, β = 1 − t, no noise: from x0 to where another flow carries it (Liu et al. 2023)"
     made = _method(REFLOW, "Rectified flow", straight)()
-    return replace(made, coupling=of_a_flow())
+    return replace(made, about=about, coupling=of_a_flow())

@@ -167,7 +167,7 @@ def _kept(context, checkpoints, options: dict) -> list:
 
 def _compared(planned: list[list[Run]], retrain: bool, processes: int, **how):
     """All cells, or those that were finished when Ctrl-C was pressed; and whether it was."""
-    cells, whole = [], comparison.cost(planned, processes)
+    cells, whole = [], comparison.cost(planned, processes, how["kept"])
     with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
         try:

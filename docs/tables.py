@@ -30,7 +30,8 @@ def methods():
     yield "`--method`", "name", "paths", "σ, unless given", "pairs"
     for name, make in (METHODS | MAPS | {REFLOW: rectified}).items():
         made = make()
-        pairs = f"`{made.coupling.name}`" if made.coupling.name in COUPLINGS else made.coupling.title
+        coupling = made.coupling
+        pairs = f"`{coupling.name}`" if coupling.name in COUPLINGS else coupling.title
         yield f"`{name}`", made.title, made.about, f"{made.sigma:g}", pairs
 
 

@@ -139,9 +139,9 @@ def _steps(solver: str, nfe: int | None) -> int | None:
     return nfe // tableau.stages
 
 
-def cost(planned: list[list[Run]], processes: int = 1) -> float:
+def cost(planned: list[list[Run]], processes: int = 1, kept=()) -> float:
     """What `compare` will count up to."""
-    costs = training_costs([of[0] for of in planned], processes)
+    costs = training_costs([of[0] for of in planned[: len(planned) - len(kept)]], processes)
     return sum(costs) + sum(NETWORK_COST + CELL_COST * len(of) for of in planned)
 
 
