@@ -16,13 +16,13 @@ is not 0 at an end, the flow carries the source blurred by it to the target blur
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
 import mlx.core as mx
 
-from couplings import COUPLINGS, Coupling
+from couplings import COUPLINGS, Coupling, of_a_flow
 from machine.keys import as_key
 from models import column
 
@@ -246,3 +246,16 @@ METHODS: dict[str, Callable[..., Method]] = {
     "poly": _method("poly", "Polynomial scheduler", polynomial, 0.0),
     "cosine": _method("cosine", "Raised-cosine scheduler", raised_cosine, 0.0),
 }
+
+REFLOW = "reflow"  # the method whose pairs another flow makes, and so none of the above
+
+
+def rectified() -> Method:
+    """A straight path without noise, for the pairs of a flow that is learned already.
+
+    Its own flow is straighter than that one, and ends at the same distribution (Liu et al. 2023,
+    Theorems 3.3 and 3.7).
+    """
+    about = "α = t, β = 1 − t, no noise: from x0 to where another flow carries it (Liu et al. 2023)"
+    made = _method(REFLOW, "Rectified flow", straight)()
+    return replace(made, about=about, coupling=of_a_flow())

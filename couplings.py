@@ -19,6 +19,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 import numpy as np
 
+from machine.keys import stratified
 from machine.streams import in_parts
 
 THREADS = 1 + min(os.cpu_count() or 1, 7)  # one more than cores: one may wait for Python's lock
@@ -44,11 +45,19 @@ class Coupling:
         title: its name in print.
         match: (x0 (B, N, D), x1 (B, N, D), keys (B, 2)) → a function that, once called, waits for
             the places (B, N) of the x1 that go with the x0; None where pairs stay as they come.
+        draw: (n, key) → n pairs x0 (n, D), x1 (n, D) that belong together from the first; None
+            where source and target are drawn each by itself.
     """
 
     name: str
     title: str
     match: Callable | None = None
+    draw: Callable | None = None
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether x0 says nothing of its x1."""
+        return self.match is None and self.draw is None
 
 
 def batch_by_batch(pair: Callable) -> Callable:
@@ -123,6 +132,24 @@ def entropic(regularization: float) -> Coupling:
         return lambda: places
 
     return Coupling("entropic", "entropic transport", match)
+
+
+def of_a_flow(x0=None, x1=None) -> Coupling:
+    """The pairs that a flow makes: where it starts, and where it carries that (Liu et al. 2023).
+
+    Args:
+        x0, x1: (M, D) each, a table of pairs, of which every batch takes some at random. Without
+            it the coupling is a name, and draws nothing.
+    """
+
+    def draw(count, key):
+        if x0 is None:
+            raise ValueError("the flow that makes these pairs is not known yet")
+        rows = (stratified(count, key) * len(x0)).astype(mx.uint32)
+        rows = mx.minimum(rows, len(x0) - 1)  # a product may be rounded up
+        return x0[rows], x1[rows]
+
+    return Coupling("flow", "pairs of a flow", draw=draw)
 
 
 def _coupling(name: str, title: str, pair: Callable, matching=batch_by_batch) -> Callable:

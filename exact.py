@@ -51,7 +51,7 @@ def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) ->
     Raises:
         ValueError: for what has no such closed form.
     """
-    if method.coupling.match is not None:
+    if not method.coupling.is_independent:
         raise ValueError(
             "the exact field is known for independent pairs only, and "
             f"{method.name} was given {method.coupling.title}"
@@ -79,7 +79,7 @@ def nearly_exact_velocity(method: Method, source: Dataset, target: Dataset, key)
     Returns:
         An `ExactVelocity`, or None where none is known.
     """
-    if method.coupling.match is not None or source.mixture is None:
+    if not method.coupling.is_independent or source.mixture is None:
         return None
     if isinstance(target, Points):
         points, std = target.standard_points, 0.0
@@ -192,7 +192,7 @@ def on_marginal(method: Method, source: Dataset) -> "MarginalMethod":
     Raises:
         ValueError: for coupled pairs, or a source that is no mixture of Gaussians.
     """
-    if method.coupling.match is not None or source.mixture is None:
+    if not method.coupling.is_independent or source.mixture is None:
         raise ValueError(
             "the marginal velocity is known for independent pairs and a source of isotropic "
             "Gaussians only"

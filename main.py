@@ -14,7 +14,6 @@ if __name__ == "__main__":  # Ctrl-C among imports ends all without a word: ther
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
-import warnings
 from pathlib import Path
 
 import click
@@ -25,9 +24,10 @@ from cli.compare import compare
 from cli.datasets import datasets
 from cli.density import density
 from cli.doctor import doctor
-from cli.endings import GOES_ON, after_training, stopped
+from cli.endings import after_training
 from cli.evaluate import evaluate
 from cli.files import inputs_of, require_runs, require_writable
+from cli.learning import learn, report_training
 from cli.options import (
     Group,
     config_options,
@@ -38,13 +38,11 @@ from cli.options import (
     retrain,
     say_what_has_no_effect,
     usage_errors,
-    warn,
 )
 from cli.page import page
-from cli.progress import training_progress
+from cli.reflow import reflow
 from cli.sample import sample
 from cli.values import FIGURE
-from couplings import SinkhornWarning
 from datasets import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
@@ -57,7 +55,6 @@ from lab.store import Learned
 from lab.values import OneOf, Whole
 from machine import interrupts
 from metrics import ExcessLoss, quoted
-from training import TrainingError
 
 
 @click.group(
@@ -116,10 +113,8 @@ def main(context, figures, out, resume, retrain, save_every, **options):
         outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
     say_what_has_no_effect(context, run)
     _report_points(run)
-    learned = _learn(run, start=start, retrain=retrain, save_every=save_every)
-    if learned.replaced:
-        warn(f"'{learned.path}' was trained by other code, and has been trained again")
-    _report_training(learned)
+    learned = learn(run, start=start, retrain=retrain, save_every=save_every)
+    report_training(learned)
     with after_training(learned.path):
         generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
         _report_flow(learned.run, generated, loss)
@@ -130,7 +125,7 @@ def main(context, figures, out, resume, retrain, save_every, **options):
             click.echo(f"figure      {path}")
 
 
-for command in (compare, sample, density, animate, evaluate, datasets, page, doctor):
+for command in (compare, reflow, sample, density, animate, evaluate, datasets, page, doctor):
     main.add_command(command)
 
 
@@ -177,51 +172,11 @@ def _flow_name(run: Run) -> str:
     return "_".join([*parts, config.solver])
 
 
-def _learn(run: Run, **how) -> Learned:
-    """Learn the run's field behind a progress bar; where the loss runs off, say what is left."""
-    try:
-        with warnings.catch_warnings(), training_progress(run.config.steps) as show:
-            warnings.simplefilter("once", SinkhornWarning)
-            warnings.showwarning = lambda message, *_: warn(message)
-            return store.learn(run, show, **how)
-    except KeyboardInterrupt as error:
-        raise stopped(error, GOES_ON) from None
-    except TrainingError as error:
-        raise click.ClickException(
-            f"{error}. The weights after step {error.history.steps:,}, still good, are in "
-            f"{error.kept}."
-        ) from None
-
-
 def _report_points(run: Run):
     """What was read from a user's file."""
     if run.config.units:
         names = ", ".join(run.target.columns)
         click.echo(f"target      {run.target.description}; columns: {names}")
-
-
-def _report_training(learned: Learned):
-    run, history = learned.run, learned.history
-    if run.is_exact:
-        click.echo(f"field       exact, from {run.source.name} to {run.target.name}")
-        return
-    loss = f"loss {history.losses[-1][1]:.4f}"
-    steps = f"{history.steps:,} steps"
-    if learned.found:
-        done = (
-            f"found in {learned.path}: {steps}, {history.total_seconds:.1f} s, {loss}; --retrain "
-            "trains again"
-        )
-    else:
-        rate = f", {history.steps_per_second:,.0f} steps/s" if history.steps_per_second else ""
-        stopped = f" of {run.config.steps:,}: stopped by Ctrl-C" if history.interrupted else ""
-        again = "; the same command goes on from here" if history.interrupted else ""
-        resumed = f", resumed after {history.resumed:,}" if history.resumed else ""
-        done = (
-            f"{steps}{stopped}{resumed}, {history.seconds:.1f} s{rate}, after "
-            f"{history.compile_seconds:.1f} s of compiling; {loss}{again}"
-        )
-    click.echo(f"network     {learned.field}\ntraining    {done}\ncheckpoint  {learned.path}")
 
 
 def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):

@@ -39,6 +39,31 @@ def w2_squared(a, b) -> float:
     return float(squares[np.arange(len(a)), optimal_assignment(squares)].mean())
 
 
+def histogram_divergence(true, generated, box, cells: int = 50) -> float:
+    """The Kullback–Leibler divergence of a histogram from that of true points, in nats.
+
+    Σ p log(p / q) over `cells` × `cells` equal cells of a box and all that lies outside, which is
+    one cell more. p is the part of the true points that is in a cell, q that of the generated ones,
+    with half a point added to every cell, so that none is empty. Of as many points in both, N, it
+    is at least about (cells with true points) / N, by chance.
+
+    Args:
+        true, generated: (N, 2) and (M, 2).
+        box: ((x, y), (x, y)), its lowest and its highest corner.
+    """
+
+    def shares(points, added):
+        (x_low, y_low), (x_high, y_high) = box
+        span = [(x_low, x_high), (y_low, y_high)]
+        inside = np.histogram2d(*np.asarray(points, np.float64).T, bins=cells, range=span)[0]
+        counts = np.append(inside.ravel(), len(points) - inside.sum()) + added
+        return counts / counts.sum()
+
+    p, q = shares(true, 0.0), shares(generated, 0.5)
+    some = p > 0
+    return float(np.sum(p[some] * np.log(p[some] / q[some])))
+
+
 @dataclass(frozen=True)
 class FlowDistances:
     """How far generated points are from the target, as squared W2.

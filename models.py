@@ -95,7 +95,8 @@ class MLP(nn.Module):
     The first layer sees x and t, and waves of both: cos and sin of kπt for k = 1 … `waves_of_t`,
     and of every coordinate times 2ᵏπ/8 for k = 0 … `waves_of_x` − 1. The velocity of a flow often
     changes faster, in t and from place to place, than a few layers can learn from t and x alone
-    (Tancik et al. 2020).
+    (Tancik et al. 2020). A network of two times, the mean velocity of a map (`maps.py`), sees the
+    time that is left up to its `end` in the same way as t.
 
     Args:
         dim: D, of x and of the velocity.
@@ -103,6 +104,7 @@ class MLP(nn.Module):
         depth: hidden layers, at least one.
         activation: a name in `ACTIVATIONS`.
         waves_of_t, waves_of_x: how many pairs of waves; 0 for t or x alone.
+        times: 1, or 2 for the mean velocity from t to a later time.
     """
 
     def __init__(
@@ -113,19 +115,23 @@ class MLP(nn.Module):
         activation: str = "isru",
         waves_of_t: int = 3,
         waves_of_x: int = 4,
+        times: int = 1,
     ):
         super().__init__()
         self.dim, self.width, self.depth = dim, width, depth
-        self.waves_of_t, self.waves_of_x = waves_of_t, waves_of_x
+        self.waves_of_t, self.waves_of_x, self.times = waves_of_t, waves_of_x, times
         self.activation = _known(activation)
-        inputs = dim * (1 + 2 * waves_of_x) + 1 + 2 * waves_of_t
+        inputs = dim * (1 + 2 * waves_of_x) + times * (1 + 2 * waves_of_t)
         sizes = [inputs, *[width] * depth, dim]
         self.layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
 
     @rowwise
-    def __call__(self, t, x):
-        """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D)."""
-        h, activate = self._first(t, _beside(x, self._waves(x))), ACTIVATIONS[self.activation]
+    def __call__(self, t, x, end=None):
+        """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D).
+
+        With two times the mean velocity from t to `end`, in the shapes of t; if None, to t itself.
+        """
+        h, activate = self._first(t, _beside(x, self._waves(x)), end), ACTIVATIONS[self.activation]
         for layer in self.layers[1:]:
             h = affine(layer.weight, layer.bias, activate(h))
         return h
@@ -140,16 +146,44 @@ class MLP(nn.Module):
             t, x: as the network takes them.
             directions: ε, (N, P, D), or (1, P, D) for the same at all points.
         """
-        waves_of_x, activate = self._waves(x), _with_slope(self.activation)
+        waves_of_x = self._waves(x)
         h = self._first(t, _beside(x, waves_of_x))
         along = [
             self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
         ]
+        h, along = self._through(h, along)
+        return h, mx.stack(along, axis=1)
+
+    @rowwise
+    def with_rate(self, t, x, end, t_rate, x_rate, end_rate):
+        """The mean velocity u (N, D) from t to `end`, and how fast it changes, (N, D).
+
+        That is the derivative of u while t, x and `end` move at these rates: a Jacobian–vector
+        product, which can be differentiated in its turn.
+
+        Args:
+            t, x, end: (N, 1), (N, D), (N, 1).
+            t_rate, end_rate: numbers.
+            x_rate: (N, D), or None where x rests.
+        """
+        waves_of_x, weight = self._waves(x), self.layers[0].weight
+        rates = [(t, t_rate), (end - t, end_rate - t_rate)]
+        turning = [rate * _slope_of_waves(time, self.waves_of_t) for time, rate in rates]
+        moved = mx.concatenate(turning, axis=1)
+        along = moved @ weight[:, -moved.shape[1] :].T
+        if x_rate is not None:
+            along = along + self._first_along(x_rate, waves_of_x)
+        u, (rate,) = self._through(self._first(t, _beside(x, waves_of_x), end), [along])
+        return u, rate
+
+    def _through(self, h, along: list) -> tuple:
+        """All layers after the first: what comes out, and its derivatives along directions."""
+        activate = _with_slope(self.activation)
         for layer in self.layers[1:]:
             h, slope = activate(h)
             h = affine(layer.weight, layer.bias, h)
             along = [_pushed(slope, a, layer.weight) for a in along]
-        return h, mx.stack(along, axis=1)
+        return h, along
 
     def _waves(self, x) -> list[tuple]:
         """cos and sin (N, D) of the coordinates times 2ᵏπ/8, each from those before it."""
@@ -159,10 +193,14 @@ class MLP(nn.Module):
             pairs.append((2 * mx.square(cosine) - 1, 2 * sine * cosine))
         return pairs
 
-    def _first(self, t, place):
+    def _first(self, t, place, end=None):
         """The first layer, before its activation."""
-        layer = self.layers[0]
-        return affine(layer.weight, layer.bias, place, waves(t, self.waves_of_t))
+        layer, times = self.layers[0], [column(t, place.dtype)]
+        if self.times == 2:
+            times += [
+                mx.zeros_like(times[0]) if end is None else column(end, place.dtype) - times[0]
+            ]
+        return affine(layer.weight, layer.bias, place, *(waves(t, self.waves_of_t) for t in times))
 
     def _first_along(self, direction, waves_of_x):
         """The derivative of the first layer along a direction, (N, D) or (1, D)."""
@@ -187,10 +225,18 @@ class Plain(MLP):
         width: units of every hidden layer.
         depth: hidden layers, at least one.
         activation: a name in `ACTIVATIONS`.
+        times: as of `MLP`.
     """
 
-    def __init__(self, dim: int = 2, width: int = 64, depth: int = 3, activation: str = "selu"):
-        super().__init__(dim, width, depth, activation, waves_of_t=0, waves_of_x=0)
+    def __init__(
+        self,
+        dim: int = 2,
+        width: int = 64,
+        depth: int = 3,
+        activation: str = "selu",
+        times: int = 1,
+    ):
+        super().__init__(dim, width, depth, activation, 0, 0, times)
 
 
 class ConcatSquash(nn.Module):
@@ -360,6 +406,14 @@ def waves(t, frequencies: int):
     t = column(t)
     angles = math.pi * t * mx.arange(1, frequencies + 1, dtype=t.dtype)
     return mx.concatenate([t, mx.cos(angles), mx.sin(angles)], axis=-1)
+
+
+def _slope_of_waves(t, frequencies: int):
+    """The derivative of `waves`, in their shape."""
+    turns = math.pi * mx.arange(1, frequencies + 1, dtype=t.dtype)
+    angles = column(t) * turns
+    slopes = [mx.ones_like(column(t)), -turns * mx.sin(angles), turns * mx.cos(angles)]
+    return mx.concatenate(slopes, axis=-1)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -291,13 +291,15 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
     Several steps are drawn together, each from its own key, and always the same ones together, so
     that what a step is given does not depend on where training began.
     """
-    match = method.coupling.match
+    match, pairs_of = method.coupling.match, method.coupling.draw
     held = count * getattr(method, "held", 1)
     most = DRAWN // held if match is None else MATCH_AHEAD // count**2
     ahead = min(DRAW_AHEAD, most + 1)
 
     def draw(key):
         source_key, target_key, examples_key = mx.random.split(key, 3)
+        if pairs_of:
+            return method.examples(*pairs_of(count, source_key), examples_key)
         pairs = source.sample(count, source_key), target.sample(count, target_key), examples_key
         return method.examples(*pairs) if match is None else pairs
 

@@ -14,6 +14,7 @@ from cli.options import (
     config_option,
     config_options,
     device,
+    given,
     option,
     out,
     retrain,
@@ -25,21 +26,25 @@ from cli.progress import overall_progress
 from cli.values import FIGURE
 from couplings import SinkhornWarning
 from figures.subject import target_sample
-from lab import comparison, store
-from lab.config import FIRST, TRAINING, Config
+from lab import budget, comparison, store
+from lab.config import FIRST, SOLVING_OPTIONS, TRAINING, Config, ConfigError
 from lab.run import Run
 from lab.values import OneOf, Whole
 from machine.processes import ProcessError
 from models import NETWORKS
 
+HISTOGRAMS = "divergence of histograms, nats"
+
 
 @command
+@click.argument("checkpoints", nargs=-1, type=click.Path(path_type=Path), metavar="[CHECKPOINT]...")
 @config_option(
     "method",
     names=("--method", "methods"),
     multiple=True,
-    default=["cfm", "vp", "ot"],
-    help="Flow-matching method, trained once for all solvers; may be given several times.",
+    default=[],
+    help="Flow-matching method, trained once for all solvers; may be given several times.  "
+    "[default: cfm, vp and ot, or none where a CHECKPOINT is named]",
 )
 @config_option(
     "solver",
@@ -59,6 +64,14 @@ from models import NETWORKS
 )
 @option(
     FIRST,
+    "--figure",
+    kind=OneOf(["paths", "budget"]),
+    default="paths",
+    help="What to draw: the paths of every flow by every solver, or quality against the number of "
+    "evaluations.",
+)
+@option(
+    FIRST,
     "--seeds",
     kind=Whole(1, 100),
     default=1,
@@ -72,43 +85,74 @@ from models import NETWORKS
     "on a GPU]",
 )
 @retrain
-@out("media/compare.png", FIGURE, "Figure to write; the tables go beside it, .md and .csv.")
+@out(
+    None,
+    FIGURE,
+    "Figure to write; the tables go beside it, .md and .csv.  [default: media/compare.png, or "
+    "media/budget.png]",
+)
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @device
 @click.pass_context
-def compare(context, methods, solvers, nfe, seeds, processes, retrain, out, as_json, **options):
+def compare(
+    context,
+    checkpoints,
+    methods,
+    solvers,
+    nfe,
+    figure,
+    seeds,
+    processes,
+    retrain,
+    out,
+    as_json,
+    **options,
+):
     """Compare methods and solvers in one figure and one table.
 
     Every method is trained once for each seed, on a CPU as many at once as there are cores, and its
-    flow is followed by every solver. Ctrl-C keeps what is finished, and the same command goes on
-    from there.
+    flow is followed by every solver. A flow that is kept in a CHECKPOINT, such as a rectified one,
+    is compared as it is. Ctrl-C keeps what is finished, and the same command goes on from there.
 
     \b
     Examples:
       python main.py compare --method cfm --method vp --method ot --solver euler --solver dopri5
       python main.py compare --solver euler --solver midpoint --solver rk4 --nfe 20 --seeds 5
+      python main.py compare --figure budget --method cfm --method meanflow --method flowmap
     """
+    out = out or Path("media", "budget.png" if figure == "budget" else "compare.png")
+    methods = methods or (() if checkpoints else ("cfm", "vp", "ot"))
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
     tables = [out.with_suffix(suffix) for suffix in (".md", ".csv")]
     with usage_errors():
-        planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe)
+        if figure == "budget" and (nfe or options["ode_steps"]):
+            option = "nfe" if nfe else "ode_steps"
+            raise ConfigError(option, "has no place in a budget, which tries many.")
+        kept = _kept(context, checkpoints, options)
+        planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe, kept)
     unnamed = dict.fromkeys(tables, comparison.is_table)
-    require_writable(out, inputs=inputs_of(planned[0][0]), unnamed=unnamed)
-    require_runs(*(runs[0] for runs in planned))
+    require_writable(out, inputs=[*inputs_of(planned[0][0]), *checkpoints], unnamed=unnamed)
+    require_runs(*(runs[0] for runs in planned[: len(planned) - len(kept)]))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
-    cells, ending = _compared(planned, retrain, processes or comparison.one_a_core())
+    how = {"kept": kept, "measure": budget.measured if figure == "budget" else None}
+    cells, ending = _compared(planned, retrain, processes or comparison.one_a_core(), **how)
     saved = [*tables, out]
     if ending and any(path.exists() for path in saved):
         saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
+        table = comparison.markdown(cells)
+        if figure == "budget":
+            table = budget.markdown(cells, comparison.heading(cells))
         with after_training(store.FOLDER):
             if saved:
-                _save(cells, planned, out, tables)
-        _report(cells, saved, as_json)
+                comparison.write_markdown(tables[0], table)
+                comparison.write_csv(tables[1], cells)
+                (_draw_budget if figure == "budget" else _draw_paths)(cells, planned, out)
+        _report(cells, table, saved, as_json)
     for cell in cells:
         if cell.failure:
             config = cell.run.config
-            warn(f"{config.method} with {config.solver} failed: {cell.failure.rstrip('.')}")
+            warn(f"{cell.run.label} with {config.solver} failed: {cell.failure.rstrip('.')}")
     if ending:
         left = "" if saved else f" '{out}' and its tables are left as they were."
         raise stopped(
@@ -120,13 +164,25 @@ def compare(context, methods, solvers, nfe, seeds, processes, retrain, out, as_j
         raise click.ClickException("nothing could be compared.")
 
 
-def _compared(planned: list[list[Run]], retrain: bool, processes: int):
+def _kept(context, checkpoints, options: dict) -> list:
+    """The flows that are named. Source and target, unless given, become theirs."""
+    solving = {name: options[name] for name in SOLVING_OPTIONS if name in options}
+    solving["ode_steps"] = None
+    kept = [store.load(path, **solving) for path in dict.fromkeys(checkpoints)]
+    if kept:
+        for name in ("source", "target", "columns"):
+            if name not in given(context):
+                options[name] = getattr(kept[0].run.config, name)
+    return kept
+
+
+def _compared(planned: list[list[Run]], retrain: bool, processes: int, **how):
     """All cells, or those that were finished when a signal came; and that as an error, or None."""
-    cells, whole = [], comparison.cost(planned, processes)
+    cells, whole = [], comparison.cost(planned, processes, how["kept"])
     with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
         try:
-            for cell in comparison.compare(planned, retrain, show, processes):
+            for cell in comparison.compare(planned, retrain, show, processes, **how):
                 cells.append(cell)
         except KeyboardInterrupt as error:
             return cells, error
@@ -138,17 +194,32 @@ def _compared(planned: list[list[Run]], retrain: bool, processes: int):
     return cells, None
 
 
-def _save(cells, planned, out: Path, tables: list[Path]):
-    """Write the tables, and the figure of the first seed."""
+def _draw_budget(cells, planned, out: Path):
+    from figures.budget import plot_budget
+
+    panels = []
+    for name, what in (("w2_squared", "$W_2^2$ to the target"), ("divergence", HISTOGRAMS)):
+        if curves := budget.curves(cells, name):
+            known = [c.numbers[f"{name}_of_true_samples"] for c in cells if c.numbers]
+            panels.append((what, sum(known) / len(known), curves))
+    run = planned[0][0]
+    plot_budget(out, panels, f"{run.source.name} to {run.target.name}{_of_seeds(cells)}")
+
+
+def _of_seeds(cells) -> str:
+    seeds = len({cell.run.config.seed for cell in cells})
+    return f", {seeds} seeds: mean, least and greatest" if seeds > 1 else ""
+
+
+def _draw_paths(cells, planned, out: Path):
+    """The figure of the first seed."""
     from figures.comparison import plot_comparison
 
-    comparison.write_markdown(tables[0], cells)
-    comparison.write_csv(tables[1], cells)
     first, rows = planned[0][0], {}
     for runs in planned:
-        rows.setdefault(runs[0].config.method, runs[0].title)
+        rows.setdefault(runs[0].label, runs[0].title)
     drawn = {
-        (cell.run.config.method, cell.run.config.solver): (cell.paths, cell.caption)
+        (cell.run.label, cell.run.config.solver): (cell.paths, cell.caption)
         for cell in cells
         if cell.run.config.seed == first.config.seed and not cell.failure
     }
@@ -156,7 +227,7 @@ def _save(cells, planned, out: Path, tables: list[Path]):
         out,
         drawn,
         rows=list(rows.items()),
-        columns=[run.config.solver for run in planned[0]],
+        columns=list(dict.fromkeys(run.config.solver for runs in planned for run in runs)),
         targets=target_sample(first),
         title=f"{first.source.name} to {first.target.name}",
         names=(first.source.name, first.target.name),
@@ -167,9 +238,9 @@ def _save(cells, planned, out: Path, tables: list[Path]):
     )
 
 
-def _report(cells, paths: list[Path], as_json: bool):
+def _report(cells, table: str, paths: list[Path], as_json: bool):
     if as_json:
         click.echo(json.dumps(comparison.as_json(cells), indent=2, allow_nan=False))
         return
-    click.echo(comparison.markdown(cells))
+    click.echo(table)
     click.echo("\n".join(f"saved       {path}" for path in paths))

@@ -15,9 +15,10 @@ sys.path.insert(0, str(ROOT))
 
 import machine  # noqa: F401  before MLX
 
-from cfm import METHODS
+from cfm import METHODS, REFLOW, rectified
 from couplings import COUPLINGS
 from datasets import DATASETS
+from maps import MAPS
 from models import ACTIVATIONS
 from optimizers import OPTIMIZERS
 from solver import SOLVERS
@@ -27,9 +28,11 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def methods():
     yield "`--method`", "name", "paths", "σ, unless given", "pairs"
-    for name, make in METHODS.items():
+    for name, make in (METHODS | MAPS | {REFLOW: rectified}).items():
         made = make()
-        yield f"`{name}`", made.title, made.about, f"{made.sigma:g}", f"`{made.coupling.name}`"
+        coupling = made.coupling
+        pairs = f"`{coupling.name}`" if coupling.name in COUPLINGS else coupling.title
+        yield f"`{name}`", made.title, made.about, f"{made.sigma:g}", pairs
 
 
 def couplings():

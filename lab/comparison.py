@@ -7,15 +7,17 @@ can be done at once, in processes of their own: they keep what they learn, and i
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
+from cfm import REFLOW
 from files.whole import whole
 from lab.config import CNF, Config, ConfigError
 from lab.evaluation import generate, of_network, of_solver
-from lab.run import Run, settle, solved_by
+from lab.run import MAP_SOLVER, Run, settle, solved_by
 from lab.store import Learned, find, learn
 from machine.processes import at_once, cores
 from metrics import quoted
@@ -65,8 +67,8 @@ class Cell:
         return f"NFE {self.numbers['nfe']}, W₂² {found}"
 
 
-def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[list[Run]]:
-    """What is to be run: for every method and seed, one run a solver.
+def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=()) -> list[list[Run]]:
+    """What is to be run: for every method and seed, and what is learned already, one run a solver.
 
     All flows start from one source: unless one is named, from the one that all methods can.
 
@@ -77,22 +79,51 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[
         raise ConfigError("nfe", "and --ode-steps both say how many steps to take; choose one.")
     if config.power is not None and "poly" not in methods:
         raise ConfigError("power", "is of 'poly', which is not compared.")
-    steps = {solver: _steps(solver, nfe) or config.ode_steps for solver in solvers}
+    for solver in solvers:
+        _steps(solver, nfe)
 
     def settled(method, seed, config):
-        return settle(replace(config, method=method, seed=seed, **_not_for(method)))
+        changes = {"ode_steps": None, "solver": None, **_not_for(method)}
+        return settle(replace(config, method=method, seed=seed, **changes))
 
     if len({settled(method, config.seed, config).source.name for method in methods}) > 1:
         config = replace(config, source="normal")
     seeds = range(config.seed, config.seed + seeds)
     runs = [settled(method, seed, config) for method in methods for seed in seeds]
-    return [[solved_by(run, solver, steps[solver]) for solver in solvers] for run in runs]
+    runs += [each.run for each in kept]
+    _check_apart(runs)
+    return [_by_each(run, solvers, nfe, config.ode_steps) for run in runs]
+
+
+def _by_each(run: Run, solvers, nfe: int | None, steps: int | None) -> list[Run]:
+    """A run, followed by each solver; of a map only once, since it takes steps of its own."""
+    if run.is_map:
+        return [solved_by(run, MAP_SOLVER, nfe or steps)]
+    return [solved_by(run, solver, _steps(solver, nfe) or steps) for solver in solvers]
+
+
+def _check_apart(runs: list[Run]):
+    """Raise a ConfigError where two flows would be one row, or flow elsewhere than the others."""
+    seen = set()
+    for run in runs:
+        ends = [(each.source.name, each.target.name) for each in (runs[0], run)]
+        if ends[0] != ends[1]:
+            first, this = (" to ".join(pair) for pair in ends)
+            raise ConfigError(
+                "source", f"one flow is from {first}, and another from {this}: no comparison."
+            )
+        if (run.label, run.config.seed) in seen:
+            raise ConfigError(
+                "seed",
+                f"{run.config.seed} is that of two flows of '{run.label}'; keep one of them.",
+            )
+        seen.add((run.label, run.config.seed))
 
 
 def _not_for(method: str) -> dict[str, None]:
     """The options that a method has not, taken back."""
     names = ["power"] if method != "poly" else []
-    if method == CNF:
+    if method in (CNF, REFLOW):
         names += ["sigma", "coupling", "regularization"]
     return dict.fromkeys(names)
 
@@ -110,9 +141,9 @@ def _steps(solver: str, nfe: int | None) -> int | None:
     return nfe // tableau.stages
 
 
-def cost(planned: list[list[Run]], processes: int = 1) -> float:
+def cost(planned: list[list[Run]], processes: int = 1, kept=()) -> float:
     """What `compare` will count up to."""
-    costs = training_costs([of[0] for of in planned], processes)
+    costs = training_costs([of[0] for of in planned[: len(planned) - len(kept)]], processes)
     return sum(costs) + sum(NETWORK_COST + CELL_COST * len(of) for of in planned)
 
 
@@ -128,27 +159,32 @@ def compare(
     retrain: bool,
     show: Callable[[float, str], None],
     processes: int = 1,
+    kept: list[Learned] | tuple = (),
+    measure: Callable | None = None,
 ) -> Iterator[Cell]:
     """Train, follow and measure, one cell after the other.
 
     Args:
-        planned: from `plan`.
+        planned: from `plan`, those of `kept` last.
         retrain: whether to train even what is found trained.
         show: called with how much is done, of `cost`, and what is going on.
         processes: how many trainings to do at once; several are done before all the rest.
+        kept: what is learned already, and is not trained.
+        measure: (run, field, numbers of the network, what others found) → cells; one by default.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C; what was learned is kept.
         ProcessError: where a process that trained failed or died; likewise.
     """
-    runs = [of[0] for of in planned]
+    runs = [of[0] for of in planned[: len(planned) - len(kept)]]
     done, costs, known = 0.0, training_costs(runs, processes), {}
     failures = train_at_once(runs, processes, retrain, show)
     if failures is not None:  # what did not fail is found
         done, costs, retrain = sum(costs), [0.0] * len(runs), False
+    costs, at_hand = costs + [0.0] * len(kept), [None] * len(runs) + list(kept)
     for number, of in enumerate(planned):
         run, base = of[0], done
-        name = f"{run.config.method}, seed {run.config.seed}"
+        name = f"{run.label}, seed {run.config.seed}"
 
         def look(history, run=run, base=base, name=name, cost=costs[number]):
             part = history.steps / run.config.steps
@@ -159,7 +195,10 @@ def compare(
         try:
             if failures and number in failures:
                 raise _Failed(failures[number])
-            learned, network = _learned(run, look, retrain)
+            learned = at_hand[number] or _learned(run, look, retrain)
+            network = cache(partial(_of_network, learned))
+            if measure is None:
+                network()
         except (TrainingError, OdeError, _Failed) as error:
             yield from (Cell(run, failure=str(error)) for run in of)
             done += CELL_COST * len(of)
@@ -167,7 +206,7 @@ def compare(
         for run in of:
             show(done, f"{name}: {run.config.solver}")
             run = replace(run, source=learned.run.source)
-            yield _measured(run, learned.field, network, known)
+            yield from (measure or _measured)(run, learned.field, network, known)
             done += CELL_COST
     show(done, "")
 
@@ -176,14 +215,19 @@ class _Failed(Exception):
     """Training failed in another process."""
 
 
-def _learned(run: Run, look: Callable, retrain: bool) -> tuple[Learned, dict]:
-    """A run with its field, and the numbers of that."""
+def _learned(run: Run, look: Callable, retrain: bool) -> Learned:
+    """A run with its field."""
     learned = learn(run, look, retrain=retrain)
     if learned.history.interrupted:
         raise KeyboardInterrupt
     look(learned.history)
+    return learned
+
+
+def _of_network(learned: Learned) -> dict:
+    """The numbers of a field that do not depend on how it is followed."""
     seconds = {"training_seconds": learned.history.total_seconds}
-    return learned, of_network(learned.run, learned.field) | seconds
+    return of_network(learned.run, learned.field) | seconds
 
 
 def count_trained(planned: list[list[Run]]) -> int:
@@ -251,7 +295,7 @@ def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -
     return ""
 
 
-def _measured(run: Run, model, network: dict, known: dict) -> Cell:
+def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]:
     """One cell; `known` holds what others found that depends on source, target and seed alone."""
     key = run.source.name, run.config.seed
     best, least = known.get(key, (None, None))
@@ -259,16 +303,17 @@ def _measured(run: Run, model, network: dict, known: dict) -> Cell:
         generated = generate(run, model, best)
         numbers = of_solver(run, model, generated, least)
     except OdeError as error:
-        return Cell(run, failure=str(error))
+        yield Cell(run, failure=str(error))
+        return
     known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"]
-    return Cell(run, numbers | network, generated.paths)
+    yield Cell(run, numbers | network(), generated.paths)
 
 
 def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
     """(method, solver) → the numbers of every seed, in the order of the cells."""
     found: dict = {}
     for cell in cells:
-        numbers = found.setdefault((cell.run.config.method, cell.run.config.solver), {})
+        numbers = found.setdefault((cell.run.label, cell.run.config.solver), {})
         for name in (*(name for name, _ in COLUMNS.values()), "w2_squared_error"):
             value = cell.numbers.get(name)
             numbers.setdefault(name, []).extend([] if value is None else [value])
@@ -322,10 +367,10 @@ def is_table(path: Path) -> bool:
     return first.startswith((",".join(NAMED), "| method | solver |"))
 
 
-def write_markdown(path: Path, cells: list[Cell]):
+def write_markdown(path: Path, table: str):
     """Keep the table in a file."""
     with whole(path) as part:
-        part.write_text(markdown(cells), encoding="utf-8")
+        part.write_text(table, encoding="utf-8")
 
 
 def write_csv(path: Path, cells: list[Cell]):
@@ -349,6 +394,7 @@ def _rows(cells: list[Cell]) -> list[dict]:
     rows = []
     for cell in cells:
         config = cell.run.config
-        row = {name: getattr(config, name) for name in NAMED} | cell.numbers
+        row = {name: getattr(config, name) for name in NAMED} | {"method": cell.run.label}
+        row |= cell.numbers
         rows.append(row | ({"failure": cell.failure} if cell.failure else {}))
     return rows

@@ -1,10 +1,10 @@
 """Everything that describes a run, as one frozen record.
 
 A `Config` is made where a run begins: from the command line, from the file that an earlier run was
-kept in, or in Python. From then on it is read and never changed. Every field but `units` is an
-option of the command line: its kind of value and its default are written here, and what its
-docstring says of it is what the help page says. A default of None depends on other choices;
-`run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
+kept in, or in Python. From then on it is read and never changed. Every field but `units` and
+`ancestors` is an option of the command line: its kind of value and its default are written here,
+and what its docstring says of it is what the help page says. A default of None depends on other
+choices; `run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
 import json
@@ -12,12 +12,13 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from cfm import METHODS
+from cfm import METHODS, REFLOW
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
 from lab.values import Names, Number, OneOf, Whole, shortened
 from likelihood import DIVERGENCES
+from maps import MAPS
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import OPTIMIZERS
@@ -26,11 +27,13 @@ from training import LR_SCHEDULES
 
 CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training
+USUAL_SOLVER = "dopri5"
 FIXED_STEPS = 100  # of a solver that cannot choose its steps
 TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
 COUPLED_STEPS, COUPLED_BATCH = 4_000, 256  # matching pairs costs at least the batch's square
 COUPLED_LR = 5e-3  # so small a batch is noisy
+MAP_STEPS, MAP_LR = 2_600, 5e-3  # a map learns from itself, and must not run after its own noise
 CNF_STEPS, CNF_BATCH, CNF_WIDTH = 1_000, 256, 64  # a step of cnf takes a hundred times as long
 CNF_LR = 2e-3  # it tends to fail at more
 EXACT_POINTS = 64  # of the target, that the exact field is made of
@@ -56,17 +59,39 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A flow that another one learned from.
+
+    Attributes:
+        checkpoint: the file it was kept in.
+        weights: a digest of its weights.
+    """
+
+    checkpoint: str
+    weights: str
+
+    @classmethod
+    def from_json(cls, kept: dict) -> "Ancestor":
+        """The Ancestor whose `asdict` went through JSON; ValueError for what it cannot be."""
+        if not isinstance(kept, dict) or sorted(kept) != ["checkpoint", "weights"]:
+            raise ValueError("an ancestor of the flow cannot be read")
+        return cls(str(kept["checkpoint"]), str(kept["weights"]))
+
+
+@dataclass(frozen=True)
 class Config:
     """The options of a run.
 
     Attributes:
-        method: Flow-matching method. 'cnf' trains by maximum likelihood instead.
+        method: Flow-matching method. 'cnf' trains by maximum likelihood instead; 'meanflow' and
+            'flowmap' learn maps, which need one evaluation; 'reflow' trains cfm and straightens it.
         source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
             method, the dimension or a file of points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
-            for cnf]
-        solver: ODE solver that follows the flow.
+            for cnf, or 2,600 for meanflow and flowmap]
+        solver: ODE solver that follows the flow.  [default: dopri5, or euler, which takes the
+            steps of a map]
         columns: Columns of the target's file to use, by name or by number from 1, for example
             'x,y'.  [default: all]
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
@@ -89,7 +114,7 @@ class Config:
         optimizer: What moves the weights: muon takes equally long steps in all directions of a
             hidden layer.  [default: muon, or adam for plain and cnf]
         lr: Largest learning rate of the training.  [default: 0.015, or 0.005 for coupled pairs,
-            adam and adamw, or 0.002 for cnf]
+            meanflow, flowmap, adam and adamw, or 0.002 for cnf]
         schedule: How the learning rate changes over the training steps.
         weight_decay: Weight decay of muon and adamw.  [default: 0, or 0.01 for adamw]
         seed: Number that decides every random draw of the run.
@@ -101,21 +126,22 @@ class Config:
             estimate.
         probes: Number of random directions in Hutchinson's estimate.
         ode_steps: Number of equal steps the solver takes.  [default: as its error estimate
-            allows, or 100 where it has none]
+            allows, or 1 of a map, or 100 where it has none]
         rtol: Relative tolerance of each step of an adaptive solver.
         atol: Absolute tolerance of each step of an adaptive solver.
         samples: Number of points to generate.
         units: in which training saw a user's points; no option.
+        ancestors: of a rectified flow, from the first to the one it learned from; no option.
 
     Raises:
         ConfigError: for a value that its option does not allow.
     """
 
-    method: str = option(FIRST, OneOf([*METHODS, CNF]), "cfm")
+    method: str = option(FIRST, OneOf([*METHODS, *MAPS, REFLOW, CNF]), "cfm")
     source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
-    solver: str = option(FIRST, OneOf(SOLVERS), "dopri5")
+    solver: str | None = option(FIRST, OneOf(SOLVERS))
     columns: tuple[str, ...] | None = option(FLOW, Names())
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
@@ -143,6 +169,7 @@ class Config:
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     samples: int = option(SOLVING, Whole(2, 100_000), 2048)
     units: Units | None = None
+    ancestors: tuple[Ancestor, ...] = ()
 
     def __post_init__(self):
         for name, each in OPTIONS.items():
@@ -168,8 +195,9 @@ class Config:
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
-        units = kept["units"]
-        config = cls(**{**kept, "units": units and Units.from_json(units)})
+        units = kept["units"] and Units.from_json(kept["units"])
+        ancestors = tuple(map(Ancestor.from_json, kept["ancestors"]))
+        config = cls(**{**kept, "units": units, "ancestors": ancestors})
         for name, value in json.loads(json.dumps(config.to_json())).items():
             if value != kept[name]:
                 raise ValueError(f"'{name}' cannot be {shortened(repr(kept[name]))}")

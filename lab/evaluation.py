@@ -55,7 +55,8 @@ class Generated:
 def _follow(run: Run, field, count: int, **how) -> Solution:
     """The flow of fresh source samples, in the units the network sees."""
     x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
-    solution = odeint(field, x0, np.linspace(0, 1, FRAMES), **run.solving | how)
+    times = np.linspace(0, 1, FRAMES)
+    solution = odeint(run.followed(field), x0, times, **run.solving | how)
     mx.eval(solution.x)
     return solution
 
@@ -88,6 +89,7 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
 
 def _ends(run: Run, field, x0) -> np.ndarray:
     """Where the flow carries x0, in the target's units."""
+    field = run.followed(field)
     return run.target.restore(odeint(field, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
 
 
@@ -137,7 +139,7 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     count = min(run.config.samples, W2_POINTS)
     x0 = run.source.sample(count, x0_key)
     scale = mx.array(run.target.unit, mx.float32)
-    energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
+    energy, displacement = energy_and_displacement(run.followed(field), x0, scale, **run.solving)
     if least is None:
         least = w2_squared(run.target.restore(x0), run.target.sample_exactly(count, x1_key))
     return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
@@ -161,7 +163,7 @@ def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iter
     key, nothing = step_key(run.config.seed, SAMPLES), mx.zeros(PART)
     for start in range(0, count, PART):
         key, part_key = mx.random.split(key)
-        x1 = there(field, run.source.sample(PART, part_key), [0.0, 1.0])
+        x1 = there(run.followed(field), run.source.sample(PART, part_key), [0.0, 1.0])
         rows = run.target.restore(x1)
         if log_prob:
             rates = lambda t, state: velocity_and_divergence(field, t, state[0])  # noqa: E731
@@ -183,7 +185,19 @@ def _by_the_same_steps(**how) -> Callable:
     return end
 
 
+def no_log_density(run: Run) -> str | None:
+    """Why a run has no log-densities, in a sentence; None where it has."""
+    if run.is_map:
+        return (
+            f"'{run.config.method}' is a map, and log-densities are those of a flow: no step of a "
+            "map says how much it stretches the space that it jumps over"
+        )
+    return None
+
+
 def _require_log_density(run: Run):
+    if why := no_log_density(run):
+        raise ValueError(why)
     if run.source.log_prob is None:
         raise ValueError("the source has no log-density, so the flow has none")
     if run.target.dim > EXACT_DIMENSIONS:
@@ -199,6 +213,8 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
     make a flow look more likely than the target allows.
     """
+    if why := no_log_density(run):
+        raise ValueError(why)
     z, scale = run.target.standardize(x)
     key = step_key(run.config.seed, PROBES)  # of probes, if there are any
     found = log_prob(model, z, run.source.log_prob, key=key, **_fine(run), **how)
@@ -280,7 +296,7 @@ def of_network(run: Run, field) -> dict:
     """The numbers that are the field's own: excess loss and likelihood."""
     found = excess(run, field)
     likelihood = None
-    if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS:
+    if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS and not no_log_density(run):
         likelihood = likelihood_of_target(run, field, W2_POINTS)
     return {
         "least_loss": found and found.floor,

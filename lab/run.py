@@ -6,7 +6,7 @@
 import inspect
 from dataclasses import dataclass, replace
 
-from cfm import METHODS, Method
+from cfm import METHODS, REFLOW, Method, rectified
 from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
 from files.tables import ColumnError
 from lab.config import (
@@ -22,20 +22,26 @@ from lab.config import (
     EXACT,
     EXACT_POINTS,
     FIXED_STEPS,
+    MAP_LR,
+    MAP_STEPS,
     MOST_EXACT_POINTS,
     OPTIONS,
     SOLVING_OPTIONS,
     STEPS,
     TRAIN_FIXED_STEPS,
+    USUAL_SOLVER,
     Config,
     ConfigError,
 )
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
+from maps import MAPS, MapMethod, in_steps
 from models import NETWORKS, TRAINABLE
 from optimizers import OPTIMIZERS
 from solver import SOLVERS
 
+FLOWS = METHODS | MAPS
+MAP_SOLVER = "euler"  # whose steps are those of a map, where it takes their mean velocity
 NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
 MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
 
@@ -47,7 +53,7 @@ class Run:
     Attributes:
         config: the options. Defaults that depend on others are filled in; options without effect
             are as if they had not been given, so that the same training has the same config.
-        method: one of `cfm.METHODS`, made, or `likelihood.MaximumLikelihood`.
+        method: one of `cfm.METHODS` or `maps.MAPS`, made, or `likelihood.MaximumLikelihood`.
         source: where the flow starts.
         target: where it ends, in its own units; networks see `target.standardized()`.
     """
@@ -68,6 +74,21 @@ class Run:
             "atol": config.atol,
         }
 
+    def followed(self, field):
+        """What `odeint` is to solve for a field: the field, or the steps of a map."""
+        return in_steps(field, self.config.ode_steps) if self.is_map else field
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it learns mean velocities, which carry points in steps of any length."""
+        return isinstance(self.method, MapMethod)
+
+    @property
+    def label(self) -> str:
+        """The method's name, and the round of a flow that was rectified several times."""
+        rounds = len(self.config.ancestors)
+        return f"{self.config.method}{rounds}" if rounds > 1 else self.config.method
+
     @property
     def is_exact(self) -> bool:
         """Whether it follows the exact field, and trains nothing."""
@@ -84,8 +105,9 @@ class Run:
     def title(self) -> str:
         """The method's name in print, with its coupling where that is not its own."""
         method = self.method
-        if method.name == CNF or method.coupling.name == METHODS[method.name]().coupling.name:
-            return method.title
+        if method.name not in FLOWS or method.coupling.name == FLOWS[method.name]().coupling.name:
+            rounds = len(self.config.ancestors)
+            return f"{method.title}, {rounds} rounds" if rounds > 1 else method.title
         return f"{method.title}, {method.coupling.title}"
 
     @property
@@ -174,13 +196,15 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         steps, batch_size, lr = CNF_STEPS, CNF_BATCH, CNF_LR
     elif method.coupling.match is not None:
         steps, batch_size, lr = COUPLED_STEPS, COUPLED_BATCH, COUPLED_LR
+    elif config.method in MAPS:
+        steps, lr = MAP_STEPS, MAP_LR
     if optimizer.weight_decay is None and weight_decay:
         raise ConfigError("weight_decay", f"'{usual}' has no weight decay; muon and adamw have.")
     return replace(
         config,
         source=source.name,
         sigma=None if cnf else method.sigma,
-        coupling=None if cnf else method.coupling.name,
+        coupling=None if cnf or config.method == REFLOW else method.coupling.name,
         steps=config.steps or steps,
         batch_size=config.batch_size or batch_size,
         optimizer=usual,
@@ -189,20 +213,32 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         width=config.width or (CNF_WIDTH if cnf else _usual(config.network, "width")),
         activation=config.activation or _usual(config.network, "activation"),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
-        ode_steps=_ode_steps(config.solver, config.ode_steps),
+        **_solved(method, config.solver, config.ode_steps),
     )
 
 
-def _ode_steps(solver: str, steps: int | None) -> int | None:
-    """The equal steps of a solver; None if it chooses its own."""
-    return steps if steps or SOLVERS[solver].adaptive else FIXED_STEPS
+def _solved(method, solver: str | None, steps: int | None) -> dict:
+    """The solver, and its equal steps: None if it chooses its own."""
+    if not isinstance(method, MapMethod):
+        solver = solver or USUAL_SOLVER
+        return {
+            "solver": solver,
+            "ode_steps": steps if steps or SOLVERS[solver].adaptive else FIXED_STEPS,
+        }
+    if solver not in (None, MAP_SOLVER):
+        adaptive = SOLVERS[solver].adaptive and not steps
+        why = "no error to choose steps by" if adaptive else "no velocities between its steps"
+        raise ConfigError(
+            "solver",
+            f"'{solver}' needs a velocity field, and '{method.name}' is a map, with {why}: "
+            "--ode-steps says how many steps it takes.",
+        )
+    return {"solver": MAP_SOLVER, "ode_steps": steps or 1}
 
 
 def solved_by(run: Run, solver: str, steps: int | None) -> Run:
     """The same run, its flow followed by another solver."""
-    return replace(
-        run, config=replace(run.config, solver=solver, ode_steps=_ode_steps(solver, steps))
-    )
+    return replace(run, config=replace(run.config, **_solved(run.method, solver, steps)))
 
 
 def _usual(network: str, name: str):
@@ -243,7 +279,11 @@ def _maximum_likelihood(config: Config, source: Dataset, target: Dataset) -> Max
 def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
     if config.power is not None and config.method != "poly":
         raise ConfigError("power", f"'{config.method}' has no power; 'poly' has.")
-    method = METHODS[config.method](
+    if config.method == REFLOW:
+        return _rectified(config)
+    if config.method in MAPS and config.network == "concatsquash":
+        raise ConfigError("network", f"'{config.network}' knows of one time, and maps have two.")
+    method = FLOWS[config.method](
         config.sigma,
         coupling=config.coupling,
         regularization=config.regularization,
@@ -264,8 +304,18 @@ def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
     return method
 
 
+def _rectified(config: Config) -> Method:
+    for name in ("coupling", "regularization"):
+        if getattr(config, name) is not None:
+            raise ConfigError(name, f"'{REFLOW}' has the pairs of a flow, and so no {name}.")
+    if config.sigma:
+        raise ConfigError("sigma", f"'{REFLOW}' has no noise, and '{config.sigma:g}' is some.")
+    return rectified()
+
+
 def _check_marginal(config: Config, method, source: Dataset):
-    if config.method == CNF or method.coupling.match is not None or source.mixture is None:
+    paths = config.method in METHODS and method.coupling.is_independent
+    if not paths or source.mixture is None:
         raise ConfigError(
             "regress",
             "'marginal' is known for independent pairs and a source of Gaussians only. Use "
@@ -275,9 +325,10 @@ def _check_marginal(config: Config, method, source: Dataset):
 
 def _remembered(config: Config, method, source: Dataset, target: Dataset):
     """The options and the target of an exact field: the points that it is made of."""
-    if config.method == CNF:
-        raise ConfigError("network", f"'exact' is known for flow matching, not for '{CNF}'.")
-    if method.coupling.match is not None:
+    if config.method == CNF or config.method in MAPS:
+        name = config.method
+        raise ConfigError("network", f"'exact' is known for flow matching, not for '{name}'.")
+    if not method.coupling.is_independent:
         raise ConfigError(
             "network",
             f"'exact' is known for independent pairs only; '{method.name}' was given "
@@ -309,7 +360,8 @@ def without_effect(run: Run) -> dict[str, str]:
     elif config.divergence == "exact":
         say("the exact divergence needs no probes", "probes")
     if config.method != CNF and config.coupling != "entropic":
-        say(f"only entropic pairs have one, and these are {config.coupling}", "regularization")
+        pairs = config.coupling or "those of a flow"
+        say(f"only entropic pairs have one, and these are {pairs}", "regularization")
     if config.ode_steps:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:

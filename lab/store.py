@@ -17,9 +17,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from cfm import REFLOW
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
+from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run, settle
 from machine.interrupts import deferred_interrupt
 from models import TRAINABLE, build, describe
@@ -36,11 +38,11 @@ FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "models.py"),
-    *("optimizers.py", "training.py", "files/*.py", "machine/*.py"),
-    *("lab/config.py", "lab/run.py", "lab/store.py"),
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "maps.py"),
+    *("models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
-DECISIVE_FOR_CNF = (  # and that which only training through a solver does
+DECISIVE_FOR_CNF = (  # and that which only training with a solver does
     *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "rounding.py"),
     *("solver.py", "tableaus.py"),
 )
@@ -77,6 +79,9 @@ def learn(
 ) -> Learned:
     """Learn the field of a run and keep it; or find that this was done before.
 
+    A flow that straightens another, and does not say which, learns `cfm` with the same options
+    first; where that is stopped by Ctrl-C, it is what is returned.
+
     Args:
         on_look: see `training.train`; it is called before the first step, too.
         start: what was learned before, to go on from. Otherwise that is looked for.
@@ -89,6 +94,11 @@ def learn(
     """
     if run.is_exact:
         return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
+    if run.config.method == REFLOW and not run.config.ancestors:
+        teacher = learn(teacher_of(run), on_look, retrain=retrain, save_every=save_every)
+        if teacher.history.interrupted:
+            return teacher
+        run = descended(run, teacher.field, teacher.path)
     start = start or (None if retrain else find(run))
     if start and start.history.steps >= run.config.steps:
         os.utime(start.path, ns=(time.time_ns(),) * 2)  # so that it is the newest
@@ -109,6 +119,7 @@ def _description(run: Run) -> dict:
     """What `models.build` makes the run's network of."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
+    shape |= {"times": 2} if run.is_map else {}
     return {
         "network": config.network,
         "shape": {"dim": run.target.dim, **shape},
@@ -141,7 +152,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     try:
         history = train(
             model,
-            on_marginal(run.method, run.source) if config.regress == "marginal" else run.method,
+            _shown(run),
             run.source,
             run.target.standardized(),
             steps=config.steps,
@@ -164,6 +175,16 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
     return history, path
 
 
+def _shown(run: Run):
+    """The method, with what it is to show a network in training."""
+    if run.config.regress == "marginal":
+        return on_marginal(run.method, run.source)
+    if not run.config.ancestors:
+        return run.method
+    teacher, *_ = _read(run.config.ancestors[-1].checkpoint)
+    return taught_by(teacher, run)
+
+
 def _keep(run: Run, model, history: History) -> Path:
     path = checkpoint_path(run, history.steps)
     notes = {"trained_steps": history.steps, "code": _code_of(run)}
@@ -177,7 +198,7 @@ def checkpoint_path(run: Run, step: int | None = None) -> Path:
     options = json.dumps(config.of_training().to_json(), sort_keys=True)
     digest = hashlib.sha256(options.encode()).hexdigest()[:6]
     partial = "" if step in (None, config.steps) else f"_step{step}"
-    flow = f"{config.method}_{run.source.name}_{run.target.name}"
+    flow = f"{run.label}_{run.source.name}_{run.target.name}"
     return FOLDER / f"{flow}_seed{config.seed}_{digest}{partial}.safetensors"
 
 
@@ -302,7 +323,7 @@ def newest() -> Path:
 
 def _code_of(run: Run) -> str:
     """The version of the code that this run is trained by."""
-    return CODE_FOR_CNF if run.config.method == CNF else CODE
+    return CODE_FOR_CNF if run.config.method in (CNF, REFLOW) else CODE
 
 
 def _version(patterns) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from figures import style
 from figures.geometry import bounding_box, bounding_limits, density_grid, density_line, middles
 from figures.subject import TARGET_POINTS, Subject
-from lab.evaluation import log_density
+from lab.evaluation import log_density, no_log_density
 from lab.run import Run
 from machine.keys import evaluation_keys
 
@@ -18,6 +18,8 @@ MARGIN = 0.2  # of the box around the target
 
 
 def refusal(run) -> str | None:
+    if why := no_log_density(run):
+        return f"{why}."
     if run.target.dim > 2:
         return f"'density' is drawn in one and two dimensions, and the flow has {run.target.dim}."
     if run.source.log_prob is None:

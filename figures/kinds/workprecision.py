@@ -22,6 +22,14 @@ COLOURS = (
 MARKERS = "osD^vPX<>*hdp"  # one more than colours, so that it takes long until a pair comes again
 
 
+def refusal(run) -> str | None:
+    if run.is_map:
+        return (
+            f"'{run.config.method}' is a map, which no solver follows. Use compare --figure budget."
+        )
+    return None
+
+
 def draw(out: Path, subject: Subject):
     adaptive = {name for name, tableau in SOLVERS.items() if tableau.adaptive}
     curves = work_precision(subject.run, subject.field)

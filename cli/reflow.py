@@ -1,0 +1,90 @@
+"""`python main.py reflow`: a trained flow, straightened."""
+
+import click
+
+from cli.learning import learn, report_training
+from cli.options import (
+    checkpoint,
+    command,
+    config_option,
+    device,
+    option,
+    require_runs,
+    retrain,
+    usage_errors,
+    warn_of_other_points,
+)
+from lab import store
+from lab.config import FIRST, TRAINING
+from lab.evaluation import generate, path_shape
+from lab.reflow import reflowed
+from lab.run import solved_by
+from lab.store import Learned
+from lab.values import Whole
+from metrics import quoted
+
+HEADS = ("flow", "straightness", "path energy", "W2², one Euler step", "W2², dopri5")
+
+
+@command
+@checkpoint
+@option(
+    FIRST,
+    "--rounds",
+    kind=Whole(1, 10),
+    default=1,
+    help="How often to straighten: every round learns from the flow of the one before.",
+)
+@config_option("steps", otherwise="as of independent pairs")
+@config_option("batch_size", otherwise="as of independent pairs")
+@config_option("lr", otherwise="the optimizer's own")
+@config_option("seed", otherwise="the checkpoint's")
+@config_option("samples")
+@option(
+    TRAINING,
+    "--save-every",
+    kind=Whole(1, 10_000_000),
+    help="Number of steps after which training is kept.  [default: only at its end]",
+)
+@retrain
+@device
+def reflow(checkpoint, rounds, samples, retrain, save_every, **options):
+    """Straighten a trained flow, so that few steps follow it.
+
+    A new network learns the pairs that the flow makes of fresh source samples, and is kept in runs/
+    like any other. The same command goes on with what was stopped.
+
+    \b
+    Example:
+      python main.py reflow --last --rounds 2
+    """
+    require_runs()
+    with usage_errors():
+        learned = store.load(checkpoint, samples=samples)
+        warn_of_other_points(learned.run)
+        if not learned.run.target.known:
+            raise ValueError(f"'{learned.run.config.target}' cannot be read any more")
+        run = reflowed(learned.run, learned.field, learned.path, samples=samples, **options)
+    click.echo(f"flow        {learned.path}")
+    rows = [HEADS, _row(learned)]
+    for number in range(rounds):
+        if number:
+            run = reflowed(learned.run, learned.field, learned.path, samples=samples, **options)
+        learned = learn(run, retrain=retrain, save_every=save_every)
+        report_training(learned)
+        rows.append(_row(learned))
+        if learned.history.interrupted:
+            break
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _row(learned: Learned) -> tuple[str, ...]:
+    """A flow in numbers, followed finely and in one step."""
+    fine, coarse = (solved_by(learned.run, *how) for how in (("dopri5", None), ("euler", 1)))
+    with usage_errors():
+        shape = path_shape(fine, learned.field)
+        made = [generate(run, learned.field).distances for run in (coarse, fine)]
+    distances = [quoted(each.to_target, each.error) for each in made]
+    return learned.run.label, quoted(shape.straightness), quoted(shape.energy), *distances

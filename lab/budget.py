@@ -1,0 +1,131 @@
+"""How good a flow is for how many evaluations of its network.
+
+For each of `EVALUATIONS` a fixed solver, or a map, takes as many equal steps as that allows. An
+adaptive solver is asked for tolerances, and what it took is what it costs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from lab.comparison import Cell
+from lab.evaluation import W2_DRAWS, W2_POINTS
+from lab.run import Run, solved_by
+from machine.keys import evaluation_keys
+from metrics import flow_distances, histogram_divergence, quoted
+from odeint import OdeError, odeint
+from solver import SOLVERS
+
+EVALUATIONS = tuple(2**k for k in range(9))  # 1, 2, 4 … 256
+TOLERANCES = tuple(10.0**-k for k in range(1, 6))
+HISTOGRAM_POINTS = 20_000  # of each histogram
+MARGIN = 1 / 8  # of the target's box, on each side, that the histogram has beyond it
+
+
+def budgets(run: Run) -> Iterator[Run]:
+    """The run with ever more evaluations, by its own solver."""
+    solver, tableau = run.config.solver, SOLVERS[run.config.solver]
+    if tableau.adaptive and not run.config.ode_steps:
+        yield from (
+            replace(run, config=replace(run.config, rtol=each, atol=each)) for each in TOLERANCES
+        )
+        return
+    for most in EVALUATIONS:
+        steps = (most - tableau.fsal) // (tableau.stages - tableau.fsal)
+        if steps:
+            yield solved_by(run, solver, steps)
+
+
+def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
+    """A cell for every budget, with the number of evaluations and the quality.
+
+    `network` is not asked; `known` has what true samples are apart, for a target and a seed.
+    """
+    for each in budgets(run):
+        try:
+            yield Cell(each, _quality(each, field, known))
+        except OdeError as error:
+            yield Cell(each, failure=str(error))
+
+
+def _quality(run: Run, field, known: dict) -> dict:
+    """The numbers of one budget."""
+    evaluations = []
+
+    def flow(x0):
+        solution = odeint(run.followed(field), x0, [0.0, 1.0], dense=False, **run.solving)
+        evaluations.append(solution.nfe)
+        return run.target.restore(solution.x[-1])
+
+    _, key, histogram_key, _ = evaluation_keys(run.config.seed)
+    draws = mx.random.split(key, W2_DRAWS)
+    count = min(run.config.samples, W2_POINTS)
+    best, best_divergence = known.get(run.config.seed, (None, None))
+    distances = flow_distances(flow, run.source, run.target, count, draws, best)
+    numbers = {
+        "nfe": float(np.mean(evaluations)),
+        "w2_squared": distances.to_target,
+        "w2_squared_error": distances.error,
+        "w2_squared_of_true_samples": distances.best,
+    }
+    if run.target.dim == 2:
+        x0_key, *keys = mx.random.split(histogram_key, 3)
+        true, others = (run.target.sample_exactly(HISTOGRAM_POINTS, key) for key in keys)
+        box = _box(true)
+        made = flow(run.source.sample(HISTOGRAM_POINTS, x0_key))
+        if best_divergence is None:
+            best_divergence = histogram_divergence(true, others, box)
+        numbers["divergence"] = histogram_divergence(true, made, box)
+        numbers["divergence_of_true_samples"] = best_divergence
+    known[run.config.seed] = distances.best, best_divergence
+    return numbers
+
+
+def _box(points) -> np.ndarray:
+    """(low, high), (2, D): the box around points, and a margin."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.stack([low - MARGIN * (high - low), high + MARGIN * (high - low)])
+
+
+def curves(cells: list[Cell], name: str) -> dict[tuple[str, str], np.ndarray]:
+    """(method, solver) → rows (NFE, mean over seeds, least, greatest) of a number, by NFE.
+
+    The steps of a map are its own, and called "map".
+    Where seeds took another number of evaluations for the same tolerance, NFE is their mean.
+    """
+    found: dict = {}
+    for cell in cells:
+        if cell.numbers.get(name) is None:
+            continue
+        config = cell.run.config
+        effort = config.ode_steps or -config.rtol
+        solver = "map" if cell.run.is_map else config.solver
+        points = found.setdefault((cell.run.label, solver), {})
+        points.setdefault(effort, []).append((cell.numbers["nfe"], cell.numbers[name]))
+    return {
+        flow: np.array(
+            sorted(
+                (float(nfe.mean()), float(values.mean()), float(values.min()), float(values.max()))
+                for nfe, values in (np.array(pairs).T for pairs in points.values())
+            )
+        )
+        for flow, points in found.items()
+    }
+
+
+def markdown(cells: list[Cell], heading: str) -> str:
+    """The tables: W2², and the divergence of histograms where there are some."""
+    parts = [heading]
+    for name, title in (("w2_squared", "W2²"), ("divergence", "divergence of histograms, nats")):
+        found = curves(cells, name)
+        if not found:
+            continue
+        floor = np.mean([c.numbers[f"{name}_of_true_samples"] for c in cells if c.numbers])
+        parts += ["", f"{title}; two true samples: {quoted(floor, digits=2)}", ""]
+        parts += ["| method | solver | evaluations: mean over seeds |", "|---|---|---|"]
+        for (method, solver), rows in found.items():
+            shown = ", ".join(f"{nfe:.0f}: {mean:.3g}" for nfe, mean, *_ in rows)
+            parts.append(f"| {method} | {solver} | {shown} |")
+    return "\n".join(parts) + "\n"
