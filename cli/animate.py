@@ -62,7 +62,7 @@ def animate(context, checkpoint, out, seconds, **changes):
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}
     about["labels"] = run.target.columns
     if out.suffix.lower() == ".html":
-        from figures.pages import flow_page
+        from figures.flow_page import flow_page
 
         flow_page(out, paths, **about)
     else:

@@ -1,192 +1,42 @@
 """Pages to show and to play with: one HTML file each, that needs nothing else, not even a network.
 
-Every page is a function of arrays, or of a method and its data, that writes a file: it puts the
-numbers, as one JSON object, into the frame `web/page.html`, beside the words, the style and the
-JavaScript of the folder `web/`. Boxes and densities are those of the figures. The field of the
-exact page is that of `exact.py`, written a second time for browsers and tested against the first;
-the path of its method comes from `cfm.py`, as a table.
+A page is written by a function of arrays, or of methods and their data: `flow_page.py` and
+`exact_page.py`. It puts its numbers, as one JSON object, into the frame `web/page.html`, beside the
+words, the style and the JavaScript of the folder `web/`. Scripts share one scope, and each says at
+its top what it is for; those that all pages share come first.
 """
 
 import html
 import json
 import re
-from base64 import b64encode
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from scipy.ndimage import gaussian_filter1d
-
-from exact import exact_velocity
-from figures.geometry import between, bounding_box, density_grid
-from figures.schedule_table import schedule_table
 from files.whole import whole
 
 WEB = Path(__file__).parent / "web"
-PARTICLES, FRAMES = 1000, 201  # drawn at most, and times at which their places are kept
-DENSITIES = 51  # times at which the density is kept
-GRIDS = {1: (160, 0.02), 2: (80, 0.014)}  # dimensions → its cells a side, and bandwidth
-MOST_POINTS = 512
+SHARED = ["page.js", "picture.js", "clock.js"]
 
 
-def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=None):
-    """Particles flowing over their density, with a clock to play, stop and set.
+def write_page(out, title: str, data: dict, aside: str, scripts: list[str], tools: str = ""):
+    """Write the page that has this title, these data, and these files of the folder `web/`.
 
     Args:
         out: file to write.
-        paths: (T, N, D), the states of N particles at T times evenly from 0 to 1. The first
-            1 000 are drawn, the density is that of all. D = 1 is drawn over time; D > 2 shows
-            the first two, and says so.
         title: of the page.
-        names: of source and target, for the legend; "" for none.
-        target: (M, D), a sample of the target to draw behind, or None.
-        labels: the D dimensions' names, for the axes; x1, x2, … if None.
-
-    Raises:
-        ValueError: unless the paths and the target are such arrays, and finite.
+        data: what its scripts find as `data`; whatever JSON can hold.
+        aside: file of the words and controls beside the picture.
+        scripts: files that come after the `SHARED` ones.
+        tools: file of what stands above the picture, or "" for nothing.
     """
-    paths, target = _checked(paths, target)
-    dim = paths.shape[2]
-    drawn, states = _evenly(paths[:, :PARTICLES, :2], FRAMES), _evenly(paths[..., :2], DENSITIES)
-    clouds = [*states, target[:, :2]] if len(target) else list(states)
-    box = _box(drawn, clouds[0], *clouds[len(states) - 1 :])
-    densities = (_profiles if dim == 1 else _heat_maps)(clouds, box)
-    low, high = np.reshape(box, (2, 2))[-dim:].T
-    low, high = 2 * low - high, 2 * high - low  # what goes farther out is out of sight
-    data = {
-        "names": list(names),
-        "labels": _labels(labels, dim),
-        "dim": dim,
-        "count": paths.shape[1],
-        "shape": drawn.shape,
-        "box": box,
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "paths": _quantised((drawn - low) / (high - low), "<u2"),
-        "densityFrames": len(states),
-        "densities": _quantised(densities[: len(states)], "u1"),
-        "target": _quantised(densities[len(states) :], "u1"),
-    }
-    _write(out, title, data, words="flow.html", scripts=["flow.js"])
-
-
-def exact_page(out, make: Callable, source, points, *, title: str, sigma: float | None = None):
-    """The exact density and velocity of a small target, at the t, n and σ a reader chooses.
-
-    Args:
-        out: file to write.
-        make: σ → a method with independent pairs, as those in `cfm.METHODS` are; None stands for
-            the method's own σ. The page offers every σ if the paths are affine in it.
-        source: a dataset in the plane that is a mixture of isotropic Gaussians.
-        points: (M, 2), up to 512 points of the target; the page takes the first n of them.
-        title: of the page.
-        sigma: the σ that the page begins with; None for the method's own.
-
-    Raises:
-        ValueError: for what has no closed form, or is not so small, or not in the plane.
-    """
-    method = make(sigma)
-    field = exact_velocity(method, source, points)  # what it refuses has no page
-    means, std = np.array(field.source.means, np.float64), field.source.std
-    points = np.array(field.target.means, np.float64)
-    if source.dim != 2 or len(points) > MOST_POINTS:
-        raise ValueError(f"points must be (M, 2), M up to {MOST_POINTS}, not {points.shape}")
-    table = schedule_table(make, sigma)
-    data = {
-        "method": method.title,
-        "sigma": method.sigma or 0.0,
-        "schedule": {
-            "times": table.times.tolist(),
-            "values": table.values.tolist(),
-            "slopes": table.slopes.tolist(),
-            "whyFixed": table.why_fixed,
-        },
-        "source": source.name,
-        "means": means.tolist(),
-        "std": std,
-        "points": points.tolist(),
-        "box": _square(np.concatenate([means - 2.5 * std, means + 2.5 * std, points])),
-    }
-    _write(out, title, data, words="exact.html", scripts=["field.js", "exact.js"])
-
-
-def _checked(paths, target) -> tuple[np.ndarray, np.ndarray]:
-    """Paths (T, N, D) and a sample (M, D) of the target, M = 0 for None; refused unless finite."""
-    paths = np.asarray(paths)
-    if paths.ndim != 3 or len(paths) < 2 or not paths.size:
-        raise ValueError(f"paths must be (T, N, D), T at least 2, not {paths.shape}")
-    if not np.isfinite(paths).all():
-        raise ValueError("paths must be finite, and some of these particles are lost on the way")
-    dim = paths.shape[2]
-    target = np.empty((0, dim)) if target is None else np.asarray(target)
-    if target.ndim != 2 or target.shape[1] != dim or not np.isfinite(target).all():
-        raise ValueError(f"the target must be (M, {dim}) and finite")
-    return paths, target
-
-
-def _labels(labels, dim: int) -> list[str]:
-    """What the one or two axes of places are called."""
-    plain = [f"x{d + 1}" for d in range(dim)]
-    if list(labels or plain) == plain:
-        return ["x"] if dim == 1 else ["x₁", "x₂"]
-    return list(labels[:2])
-
-
-def _evenly(paths, count: int) -> np.ndarray:
-    """Paths (T, N, D) at so many times evenly from 0 to 1, or at their own if these are fewer."""
-    return between(paths, np.linspace(0, 1, min(count, len(paths))))
-
-
-def _box(drawn, *ends) -> list[float]:
-    """(x0, x1, y0, y1) of the picture; in one dimension x is time, and y the place."""
-    if drawn.shape[2] == 1:
-        places = np.concatenate([cloud.ravel() for cloud in (drawn, *ends)])
-        low, high = np.quantile(places, [0.001, 0.999])
-        room = 0.06 * (high - low)
-        box = 0.0, 1.22, low - room, high + room
-    else:
-        box = bounding_box(drawn.reshape(-1, 2), *ends)
-    wide = [(a, b) if b > a else (a - 0.5, b + 0.5) for a, b in (box[:2], box[2:])]
-    return [float(side) for pair in wide for side in pair]
-
-
-def _square(places) -> list[float]:
-    """(x0, x1, y0, y1) of a square around places (N, 2), with some room."""
-    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
-    half = 0.53 * max(right - left, high - low)
-    x, y = (left + right) / 2, (low + high) / 2
-    return [x - half, x + half, y - half, y + half]
-
-
-def _heat_maps(clouds, box) -> np.ndarray:
-    """Densities in the plane, each on a scale of its own."""
-    return np.array([density_grid(cloud, box, *GRIDS[2]) for cloud in clouds])
-
-
-def _profiles(clouds, box) -> np.ndarray:
-    """Densities in one dimension, on one scale."""
-    cells, bandwidth = GRIDS[1]
-    counts = [np.histogram(cloud, cells, box[2:])[0] / len(cloud) for cloud in clouds]
-    profiles = gaussian_filter1d(counts, bandwidth * cells, mode="constant")
-    return profiles / profiles.max()
-
-
-def _quantised(parts, dtype) -> str:
-    """Numbers from 0 to 1 as base64 of unsigned integers, 1 the largest of them."""
-    top = np.iinfo(dtype).max
-    return b64encode(np.round(np.clip(parts, 0, 1) * top).astype(dtype).tobytes()).decode()
-
-
-def _write(out, title: str, data: dict, words: str, scripts: list[str]):
-    """Write the page that has this title, these data, and these files of the folder `web/`."""
     escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}  # lest the JSON end its script
-    blob = re.sub("[<>&]", lambda found: escapes[found[0]], json.dumps(data, allow_nan=False))
+    blob = json.dumps(data, allow_nan=False, separators=(",", ":"))
     parts = {
         "title": html.escape(title),
         "style": _text("page.css"),
-        "aside": _text(words),
-        "script": "\n".join(map(_text, ["page.js", *scripts])),
-        "data": blob,
+        "tools": _text(tools) if tools else "",
+        "aside": _text(aside),
+        "script": "\n".join(map(_text, [*SHARED, *scripts])),
+        "data": re.sub("[<>&]", lambda found: escapes[found[0]], blob),
     }
     # In one pass, so that no title and no name can ask for another part.
     page = re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], _text("page.html"))

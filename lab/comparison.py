@@ -362,9 +362,9 @@ def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
 def is_table(path: Path) -> bool:
     """Whether a file was written by `write_markdown` or `write_csv`."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        lines = [file.readline(500) for _ in range(3)]
-    first = lines[0] if path.suffix == ".csv" else lines[2]
-    return first.startswith((",".join(NAMED), "| method | solver |"))
+        lines = [file.readline(500) for _ in range(6)]  # a heading may stand before it
+    begin = ",".join(NAMED) if path.suffix == ".csv" else "| method | solver |"
+    return any(line.startswith(begin) for line in lines)
 
 
 def write_markdown(path: Path, table: str):

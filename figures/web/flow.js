@@ -2,11 +2,11 @@
 
 const [frames, count, dims] = data.shape;
 const overTime = dims === 1;
+const decode = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 // The numbers are little-endian, as typed arrays are on every machine that has a browser.
 const positions = new Uint16Array(decode(data.paths).buffer);
 const densities = decode(data.densities);
 const targetDensity = decode(data.target);
-const GREY = [150, 150, 150];
 const TRAIL = 0.16; // how long a trail lasts, in units of t
 const PIECES = 12; // of a trail, each paler than the one after it
 
@@ -42,7 +42,7 @@ function drawTrails(t) {
   if (t <= start) return;
   const pieces = overTime ? Math.max(1, Math.round(t * (frames - 1))) : PIECES;
   const fading = overTime ? 4 * TRAIL : TRAIL;
-  pen.strokeStyle = PATHS;
+  pen.strokeStyle = css(colours.ink);
   pen.lineWidth = overTime ? 0.5 : 0.8;
   let [time, states] = [start, statesAt(start)];
   for (let piece = 1; piece <= pieces; piece++) {
@@ -76,7 +76,7 @@ function drawParticles(t) {
 
 /** A density of x on its side: from time t to the right. */
 function drawProfile(values, t, fill, stroke = "transparent") {
-  const [low, high] = data.box.slice(2);
+  const [low, high] = box.slice(2);
   pen.beginPath();
   pen.moveTo(across(t), down(low));
   values.forEach((value, i) => {
@@ -90,8 +90,8 @@ function drawProfile(values, t, fill, stroke = "transparent") {
 }
 
 function drawTarget() {
-  if (overTime) drawProfile(targetDensity, 1, css(GREY, 0.45));
-  else drawHeatMap(targetDensity, 130, GREY, 0.45);
+  if (overTime) drawProfile(targetDensity, 1, css(colours.grey, 0.45));
+  else drawHeatMap(targetDensity, 130, colours.grey, 0.45);
 }
 
 function drawDensity(t, colour) {

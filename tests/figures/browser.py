@@ -38,11 +38,11 @@ async function slide(id, value) {
   slider.dispatchEvent(new Event("input", { bubbles: true }));
   await wait(0.1);
 }
-const picture = () => document.querySelector("canvas").toDataURL();
+const picture = () => document.getElementById("flat").toDataURL();
 /** The middle of what is coloured, in pixels, and how many pixels are: greys are not colours. */
 function coloured() {
-  const { width, height } = document.querySelector("canvas");
-  const pixels = document.querySelector("canvas").getContext("2d")
+  const { width, height } = document.getElementById("flat");
+  const pixels = document.getElementById("flat").getContext("2d")
     .getImageData(0, 0, width, height).data;
   let [count, x, y] = [0, 0, 0];
   for (let i = 0; i < pixels.length; i += 4) {

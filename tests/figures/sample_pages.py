@@ -10,13 +10,15 @@ import numpy as np
 
 from cfm import METHODS
 from datasets import DATASETS
-from figures.pages import exact_page, flow_page
+from figures.exact_page import exact_page
+from figures.flow_page import flow_page
 
 rng = np.random.default_rng(0)
 START = rng.normal(size=(1500, 2))
 BEND = np.sin(np.linspace(0, 3, 101))[:, None, None] * rng.normal(size=(1500, 2))
 PATHS = START + np.linspace(0, 1, 101)[:, None, None] * np.array([3.0, 1.0]) + BEND
-POINTS = np.array(DATASETS["annulus"].sample(40, mx.random.key(0)), np.float64)
+# to the digits that a page keeps
+POINTS = np.round(np.array(DATASETS["annulus"].sample(40, mx.random.key(0)), np.float64), 3)
 
 # Every method with independent pairs, a new one too; one whose slopes are unbounded at both ends,
 # and one that bends more than the others.
@@ -32,9 +34,16 @@ def a_flow(folder, paths=PATHS, **options):
     return page
 
 
-def an_exact(folder, make=METHODS["cfm"], **options):
+def an_exact(folder, make=METHODS["cfm"], source=None, points=POINTS, sigma=None, **options):
+    """A page of one method, one source and one target; `options` are those of `exact_page`."""
     page = folder / "exact.html"
-    exact_page(page, make, source_of(make), POINTS, title="An exact flow", **options)
+    source = source or source_of(make)
+    sources = [source] if source.standard_normal else [DATASETS["normal"], source]
+    begin = {"method": make().name, "source": source.name, "target": "some", "n": 8}
+    options = {"title": "An exact flow", "sigma": sigma} | begin | options
+    makers = options.pop("makers", {make().name: make})
+    targets = options.pop("targets", {"some": (points, ("x1", "x2"))})
+    exact_page(page, makers, sources, targets, **options)
     return page
 
 

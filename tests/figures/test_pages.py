@@ -10,8 +10,9 @@ import pytest
 
 from cfm import METHODS
 from datasets import DATASETS, gaussian_mixture, standard_normal
-from figures import pages, style
-from figures.pages import exact_page, flow_page
+from figures import flow_page as flow, pages, style
+from figures.exact_page import with_independent_pairs
+from figures.flow_page import flow_page
 from figures.schedule_table import schedule_table
 from tests.figures.sample_pages import MAKERS, PATHS, POINTS, START, a_flow, an_exact, data_of
 
@@ -38,7 +39,7 @@ def test_size(tmp_path, times, count):
     page = a_flow(tmp_path, paths, target=rng.normal(size=(4096, 2)))
     assert page.stat().st_size < 1_900_000
     for make in MAKERS.values():
-        assert an_exact(tmp_path, make).stat().st_size < 80_000
+        assert an_exact(tmp_path, make).stat().st_size < 150_000
 
 
 @pytest.mark.parametrize(
@@ -67,19 +68,18 @@ def test_flow_page_refuses(tmp_path, paths, target, message):
         ("vp", {"coupling": "ot"}, "normal", POINTS, "independent pairs only, and vp"),
         ("cfm", {}, "moons", POINTS, "which moons is not"),
         ("cfm", {}, "gaussian4d", POINTS, "which gaussian4d is not"),
-        ("cfm", {}, standard_normal(3), rng.normal(size=(9, 3)), r"\(M, 2\).* not \(9, 3\)"),
-        ("cfm", {}, "normal", rng.normal(size=(9, 3)), r"must be \(M, 2\)"),
-        ("cfm", {}, "normal", rng.normal(size=(513, 2)), "M up to 512"),
-        ("cfm", {}, "normal", POINTS[:0], "points must be"),
+        ("cfm", {}, standard_normal(3), POINTS, r"must be \(M, 3\)"),
+        ("cfm", {}, "normal", rng.normal(size=(9, 3)), r"some must be \(M, 2\).* not \(9, 3\)"),
+        ("cfm", {}, "normal", rng.normal(size=(1025, 2)), "M up to 1024"),
+        ("cfm", {}, "normal", POINTS[:0], r"must be \(M, 2\)"),
         ("cfm", {}, "normal", POINTS * np.nan, "points must be finite"),
     ],
 )
 def test_exact_page_refuses(tmp_path, method, options, source, points, message):
     source = DATASETS[source] if isinstance(source, str) else source
     with pytest.raises(ValueError, match=message):
-        make = partial(METHODS[method], **options)
-        exact_page(tmp_path / "a.html", make, source, points, title="a")
-    assert not (tmp_path / "a.html").exists()
+        an_exact(tmp_path, partial(METHODS[method], **options), source, points)
+    assert not (tmp_path / "exact.html").exists()
 
 
 class Outline(HTMLParser):
@@ -106,14 +106,20 @@ class Outline(HTMLParser):
 def test_text_stays_text(tmp_path):
     flow_page(tmp_path / "a.html", PATHS, title=NASTY, names=(NASTY, "b"))
     flow_page(tmp_path / "b.html", PATHS, title="b", names=("a", "b"))
-    mixture = gaussian_mixture(NASTY, "", [[0.0, 0.0]], 1.0)
-    exact_page(tmp_path / "c.html", METHODS["vp"], mixture, POINTS, title=NASTY)
-    nasty, plain, exact = (Outline(tmp_path / f"{name}.html") for name in "abc")
+    nasty, plain = (Outline(tmp_path / f"{name}.html") for name in "ab")
     assert nasty.tags == plain.tags
-    for page in (nasty, exact):
-        assert page.text["title"] == page.text["h1"] == NASTY
+    plain = Outline(an_exact(tmp_path))
+    mixture = gaussian_mixture(NASTY, "", [[0.0, 0.0]], 1.0)
+    targets = {NASTY: (POINTS, (NASTY, NASTY))}
+    page = an_exact(tmp_path, source=mixture, targets=targets, target=NASTY, title=NASTY)
+    exact = Outline(page)
+    assert exact.tags == plain.tags
+    for each in (nasty, exact):
+        assert each.text["title"] == each.text["h1"] == NASTY
     assert data_of(tmp_path / "a.html")["names"] == [NASTY, "b"]
-    assert data_of(tmp_path / "c.html")["source"] == NASTY
+    data = data_of(page)
+    assert data["sources"][-1]["name"] == data["targets"][0]["name"] == NASTY
+    assert data["targets"][0]["labels"] == [NASTY, NASTY]
 
 
 @pytest.mark.parametrize("dim", [1, 2, 4])
@@ -149,7 +155,7 @@ def test_densities_follow_the_particles(tmp_path):
     start = rng.normal(scale=0.3, size=(2000, 2))
     paths = start + np.linspace(0, 1, 41)[:, None, None] * np.array([6.0, 2.0])
     data = data_of(a_flow(tmp_path, paths, target=start + np.array([0.0, 4.0])))
-    cells, (left, right, low, high) = pages.GRIDS[2][0], data["box"]
+    cells, (left, right, low, high) = flow.GRIDS[2][0], data["box"]
     x = left + (np.arange(cells) + 0.5) / cells * (right - left)
     y = low + (np.arange(cells) + 0.5) / cells * (high - low)
     grids = numbers(data["densities"], "u1").reshape(data["densityFrames"], cells, cells)
@@ -166,7 +172,7 @@ def test_densities_in_one_dimension_have_one_scale(tmp_path):
     start = rng.normal(size=(20_000, 1))
     paths = start * np.linspace(1, 2, 11)[:, None, None]
     data = data_of(a_flow(tmp_path, paths, target=2 * start))
-    cells = pages.GRIDS[1][0]
+    cells = flow.GRIDS[1][0]
     profiles = numbers(data["densities"], "u1").reshape(11, cells)
     np.testing.assert_allclose(profiles.sum(axis=1), profiles[0].sum(), rtol=0.02)
     middle = profiles[:, cells // 2 - 5 : cells // 2 + 5].mean(axis=1)
@@ -200,22 +206,106 @@ def test_particles_that_stand_still(tmp_path, dim):
 def test_exact_page_has_what_it_was_given(tmp_path):
     make = MAKERS["poly of power 3.5"]
     data = data_of(an_exact(tmp_path, make, sigma=0.2))
-    assert (data["method"], data["sigma"]) == (make().title, 0.2)
-    assert np.array_equal(data["points"], POINTS)
-    assert np.array_equal(data["means"], np.array(DATASETS["8gaussians"].mixture.means))
-    left, right, low, high = data["box"]
-    assert right - left == pytest.approx(high - low)
-    assert (left, right) == pytest.approx((-6.2, 6.2), abs=0.3)
-    assert data_of(an_exact(tmp_path, make))["sigma"] == make().sigma
+    assert data["start"]["sigma"] == 0.2
+    (method,) = data["methods"]
+    assert (method["title"], method["about"]) == (make().title, make().about)
+    assert np.array_equal(data["targets"][0]["points"], POINTS)
+    source = DATASETS["8gaussians"].mixture
+    np.testing.assert_allclose(data["sources"][-1]["means"], np.array(source.means), atol=1e-8)
+    assert data["sources"][-1]["std"] == source.std
+    assert data_of(an_exact(tmp_path, make))["start"]["sigma"] == make().sigma
 
 
-def test_exact_page_has_the_table(tmp_path):
-    """To the last digit."""
-    data = data_of(an_exact(tmp_path, METHODS["vp"]))["schedule"]
-    table = schedule_table(METHODS["vp"])
-    for name in ("times", "values", "slopes"):
-        assert np.array_equal(data[name], getattr(table, name))
-    assert data["whyFixed"] == ""
+def test_exact_page_has_the_tables_of_all_methods(tmp_path):
+    """To ten digits, each path once, of whatever has a name: a new method too."""
+    makers = with_independent_pairs() | {"new": MAKERS["poly of power 3.5"]}
+    methods = data_of(an_exact(tmp_path, makers=makers, method="ot"))["methods"]
+    names = [method["name"] for method in methods]
+    assert names == ["cfm", "vp", "fm", "ot", "sb", "poly", "cosine", "new"]
+    for method in methods:
+        table = schedule_table(makers[method["name"]])
+        kept = method["schedule"]
+        assert kept["times"] == table.times.tolist()
+        for name in ("values", "slopes"):
+            np.testing.assert_allclose(kept[name], getattr(table, name), atol=1e-10)
+        assert kept["whyFixed"] == ""
+    assert [method["onlySource"] for method in methods if method["onlySource"]] == ["normal"]
+    own = data_of(an_exact(tmp_path, makers=makers))["methods"]
+    assert "ot" not in [method["name"] for method in own]  # its path is that of cfm
+    assert "with independent pairs" in {method["name"]: method["title"] for method in own}["sb"]
+
+
+def test_noise_is_normal(tmp_path):
+    """The particles start at a sample of N(0, I) that is as good as its number allows."""
+    noise = np.array(data_of(an_exact(tmp_path))["noise"])
+    assert abs(noise.mean(axis=0)).max() < 0.2
+    np.testing.assert_allclose(np.cov(noise.T), np.eye(2), atol=0.25)
+
+
+SCRIPTS = "".join(path.read_text("utf-8") for path in sorted(pages.WEB.glob("*.js")))
+
+
+def test_scripts_find_what_they_name(tmp_path):
+    """Every element that a script asks for by its name is in the page, once."""
+    for page, without in ((a_flow(tmp_path), "exact"), (an_exact(tmp_path), "flow")):
+        text = page.read_text("utf-8")
+        ids = re.findall(r'\bid="([\w-]+)"', text)
+        assert len(ids) == len(set(ids))
+        own = text.partition('"use strict"')[2]
+        assert set(re.findall(r'named\("([\w-]+)"\)', own)) <= set(ids), without
+        for needed in re.findall(r'(?:for|aria-labelledby|aria-describedby)="([\w-]+)"', text):
+            assert needed in ids
+
+
+class Controls(HTMLParser):
+    """The controls of a page that a screen reader could not name."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.labelled = set(re.findall(r'<label for="([\w-]+)"', text))
+        self.within, self.nameless = 0, []
+        self.feed(text.partition("<script")[0])
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.within += tag in ("label", "button")
+        named = "aria-label" in attributes or attributes.get("id") in self.labelled
+        named |= "aria-labelledby" in attributes or self.within > 0
+        if tag in ("input", "select", "button", "canvas") and not named:
+            self.nameless.append(attributes)
+
+    def handle_endtag(self, tag):
+        self.within -= tag in ("label", "button")
+
+
+@pytest.mark.parametrize("make", [a_flow, an_exact])
+def test_every_control_has_a_name(tmp_path, make):
+    assert Controls(make(tmp_path).read_text("utf-8")).nameless == []
+
+
+def luminance(colour: str) -> float:
+    """Of #rrggbb, as WCAG 2.2 has it."""
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
+        0.2126, 0.7152, 0.0722
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_and_marks_stand_out(dark):
+    """By the ratios that WCAG asks for: 4.5 for words, 3 for what is drawn."""
+    css = pages.WEB.joinpath("page.css").read_text("utf-8")
+    light, after = re.findall(r":root {(.*?)\n *}", css, re.S)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", after if dark else light))
+
+    def contrast(name, ground):
+        low, high = sorted(luminance(colours[each]) + 0.05 for each in (name, ground))
+        return high / low
+
+    for name in ("ink", "quiet", "source", "generated-words"):
+        assert contrast(name, "page") > 4.5, name
+    for name in ("source", "generated", "chosen", "euler", "frame", "knob"):
+        assert contrast(name, "paper") > 3, name
 
 
 def test_no_script_knows_a_method():

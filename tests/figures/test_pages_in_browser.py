@@ -11,7 +11,6 @@ from scipy.special import logsumexp
 
 from datasets import DATASETS
 from exact import NEAREST, exact_velocity
-from figures.pages import exact_page
 from tests.figures.browser import in_a_browser, operate
 from tests.figures.sample_pages import (
     MAKERS,
@@ -26,6 +25,15 @@ from tests.figures.sample_pages import (
 
 pytestmark = [pytest.mark.slow, in_a_browser]
 rng = np.random.default_rng(0)
+FLOW = """
+    const flowOf = (n, sigma) => lab.makeFlow({
+      schedule: data.methods[0].schedule, sigma, sources: data.sources.at(-1).means,
+      std: data.sources.at(-1).std, points: data.targets[0].points.slice(0, n),
+    });
+    const at = (field) => (t, x, y, n, sigma) => {
+      const flow = flowOf(n, sigma);
+      return field(flow, lab.pathAt(flow, t), x, y);
+    };"""
 
 
 def test_the_clock(tmp_path):
@@ -150,8 +158,9 @@ def test_velocity_is_that_of_exact(tmp_path, cpu, name):
     x = np.concatenate([rng.normal(size=(5, 2)) * 3, POINTS[:2] + 0.01, [[300.0, -200.0]]])
     times, counts = (0.0, 0.2, 0.5, 0.8, 0.95, 0.99), (1, 5, len(POINTS))
     asked = list(product(times, counts, (0.0, 0.001, 0.1, 0.7)))
-    script = f"""result.velocities = {json.dumps(asked)}.map(([t, n, sigma]) =>
-      {json.dumps(x.tolist())}.map(([x, y]) => lab.velocity(t, x, y, n, sigma)));"""
+    script = f"""{FLOW}
+    result.velocities = {json.dumps(asked)}.map(([t, n, sigma]) =>
+      {json.dumps(x.tolist())}.map(([x, y]) => at(lab.velocityAt)(t, x, y, n, sigma)));"""
     velocities = operate(an_exact(tmp_path, make), script)["velocities"]
     for (t, n, sigma), got in zip(asked, velocities, strict=True):
         field = exact_velocity(make(sigma), source_of(make), POINTS[:n])
@@ -216,13 +225,13 @@ def test_path_density_and_velocity(tmp_path, cpu, name):
         near = rng.permutation(centres_of(path, source, n)[0])[:6]
         near += path["v"] ** 0.5 * rng.normal(size=near.shape)
         places.append(np.concatenate([near, [[2.0, 1.0], [-4.0, 3.0]]]))
-    script = f"""
+    script = f"""{FLOW}
     const [asked, places] = {json.dumps([ASKED, [x.tolist() for x in places]])};
-    const at = (field) =>
-      asked.map(([t, n, sigma], i) => places[i].map(([x, y]) => field(t, x, y, n, sigma)));
-    result.paths = asked.map(([t, n, sigma]) => lab.path(t, sigma));
-    result.densities = at(lab.density);
-    result.velocities = at(lab.velocity);"""
+    const all = (field) =>
+      asked.map(([t, n, sigma], i) => places[i].map(([x, y]) => at(field)(t, x, y, n, sigma)));
+    result.paths = asked.map(([t, n, sigma]) => lab.pathAt(flowOf(n, sigma), t));
+    result.densities = all(lab.densityAt);
+    result.velocities = all(lab.velocityAt);"""
     result = operate(an_exact(tmp_path, make), script)
     for i, (t, n, sigma) in enumerate(ASKED):
         path = result["paths"][i]
@@ -236,21 +245,22 @@ def test_path_density_and_velocity(tmp_path, cpu, name):
 @pytest.mark.parametrize("name", MAKERS)
 def test_grid_is_that_of_the_density(tmp_path, name):
     """Where its cells are fine enough; and its mass is 1, wherever all of it is in the box."""
-    script = f"""
-    const [left, right, bottom] = data.box;
+    script = f"""{FLOW}
+    const [left, right, bottom] = lab.box();
     result.grids = {json.dumps(ASKED)}.map(([t, n, sigma]) => {{
-      const {{ cells, values, peak, widened }} = lab.grid(t, n, sigma);
+      const {{ cells, values, peak, widened }} = lab.densityGrid(
+        flowOf(n, sigma), lab.pathAt(flowOf(n, sigma), t), lab.box());
       const cell = (right - left) / cells;
       let worst = 0;
       for (let i = 0; i < values.length; i += 37) {{
         const x = left + (i % cells + 0.5) * cell;
         const y = bottom + (Math.floor(i / cells) + 0.5) * cell;
-        worst = Math.max(worst, Math.abs(values[i] - lab.density(t, x, y, n, sigma)) / peak);
+        worst = Math.max(worst, Math.abs(values[i] - at(lab.densityAt)(t, x, y, n, sigma)) / peak);
       }}
       return [widened, worst, values.reduce((a, b) => a + b) * cell * cell];
     }});"""
-    page = tmp_path / "exact.html"
-    exact_page(page, MAKERS[name], DATASETS["8gaussians"], POINTS, title="")
+    source = None if MAKERS[name]().normal_source else DATASETS["8gaussians"]
+    page = an_exact(tmp_path, MAKERS[name], source, n=len(POINTS))
     grids = operate(page, script)["grids"]
     assert any(not widened for widened, _, _ in grids)
     for (t, _, sigma), (widened, worst, mass) in zip(ASKED, grids, strict=True):
@@ -262,47 +272,43 @@ def test_grid_is_that_of_the_density(tmp_path, name):
 @pytest.mark.parametrize("name", ["cfm", "sb with independent pairs"])
 def test_sliders_of_the_exact_page(tmp_path, name):
     script = """
+    const now = () => [lab.state().t, lab.state().sigma, lab.state().points.length];
     press("play");
     await slide("time", 0.4);
-    result.first = [lab.state(), picture()];
+    result.first = [now(), picture()];
     await slide("points", 0);
-    result.one = [lab.state(), picture(), text("points-shown")];
+    result.one = [now(), picture(), text("end-name")];
     await slide("points", 10000);
-    result.all = [lab.state(), picture(), text("points-shown")];
+    result.all = [now(), picture(), text("end-name")];
     const curves = () => ["alpha", "beta", "width"].map((id) => named(id).getAttribute("d")).join();
     const narrow = curves();
     await slide("sigma", 10000);
-    result.wide = [lab.state(), picture(), text("sigma-now")];
-    result.curves = narrow !== curves() && text("alpha-now") === lab.path(0.4, 1).alpha.toFixed(2);
+    result.wide = [now(), picture(), text("sigma-now")];
+    result.curves = narrow !== curves();
     await slide("sigma", 0);
     for (const t of [0, 1]) await slide("time", t);
-    result.end = [lab.state(), picture(), text("peak") + text("speed") + curves()];
-    press("play");
-    await wait(1);
-    result.playing = lab.state();"""
+    result.end = [now(), picture(), text("peak") + text("speed") + curves()];"""
     make = MAKERS[name]
     result = operate(an_exact(tmp_path, make), script)
     sigma = make().sigma
-    paused = {"playing": False, "t": 0.4}
-    assert result["first"][0] == paused | {"n": 8, "sigma": sigma}
-    assert result["one"][0] == paused | {"n": 1, "sigma": sigma}
+    assert result["first"][0] == [0.4, sigma, 8]
+    assert result["one"][0] == [0.4, sigma, 1]
     assert result["one"][2] == "1 point"
-    assert result["all"][0] == paused | {"n": 40, "sigma": sigma}
+    assert result["all"][0] == [0.4, sigma, 40]
     assert result["all"][2] == "40 points"
-    assert result["wide"][0] == paused | {"n": 40, "sigma": 1}
+    assert result["wide"][0] == [0.4, 1, 40]
     assert result["wide"][2] == "1"
     assert result["curves"]
-    assert result["end"][0] == {"playing": False, "t": 1, "n": 40, "sigma": 0}
+    assert result["end"][0] == [1, 0, 40]
     assert not re.search("NaN|∞|undefined", result["end"][2])
-    assert result["playing"]["t"] == pytest.approx(1 / 8, abs=0.04)
     assert len({result[key][1] for key in ("first", "one", "all", "wide", "end")}) == 5
 
 
 def test_a_sigma_that_cannot_be_changed(tmp_path, cpu):
     """The slider is off, the page says why, and the field is that of the σ given."""
-    script = """
+    script = f"""{FLOW}
     result.slider = [named("sigma").disabled, text("why-fixed"), text("sigma-now")];
-    result.velocity = lab.velocity(0.4, 1, -2, 5, lab.state().sigma);"""
+    result.velocity = at(lab.velocityAt)(0.4, 1, -2, 5, lab.state().sigma);"""
     result = operate(an_exact(tmp_path, squared, sigma=0.7), script)
     off, why, sigma = result["slider"]
     assert off and "not linear in σ" in why and sigma == "0.7"
