@@ -2,6 +2,8 @@
 
 import click
 
+from cli.endings import after_training
+from cli.files import require_runs
 from cli.learning import learn, report_training
 from cli.options import (
     checkpoint,
@@ -9,7 +11,6 @@ from cli.options import (
     config_option,
     device,
     option,
-    require_runs,
     retrain,
     usage_errors,
     warn_of_other_points,
@@ -58,21 +59,22 @@ def reflow(checkpoint, rounds, samples, retrain, save_every, **options):
     Example:
       python main.py reflow --last --rounds 2
     """
-    require_runs()
     with usage_errors():
         learned = store.load(checkpoint, samples=samples)
         warn_of_other_points(learned.run)
         if not learned.run.target.known:
             raise ValueError(f"'{learned.run.config.target}' cannot be read any more")
-        run = reflowed(learned.run, learned.field, learned.path, samples=samples, **options)
     click.echo(f"flow        {learned.path}")
-    rows = [HEADS, _row(learned)]
-    for number in range(rounds):
-        if number:
+    with usage_errors():
+        rows = [HEADS, _row(learned)]
+    for _ in range(rounds):
+        with usage_errors():
             run = reflowed(learned.run, learned.field, learned.path, samples=samples, **options)
+        require_runs(run)
         learned = learn(run, retrain=retrain, save_every=save_every)
         report_training(learned)
-        rows.append(_row(learned))
+        with after_training(learned.path):
+            rows.append(_row(learned))
         if learned.history.interrupted:
             break
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -83,8 +85,7 @@ def reflow(checkpoint, rounds, samples, retrain, save_every, **options):
 def _row(learned: Learned) -> tuple[str, ...]:
     """A flow in numbers, followed finely and in one step."""
     fine, coarse = (solved_by(learned.run, *how) for how in (("dopri5", None), ("euler", 1)))
-    with usage_errors():
-        shape = path_shape(fine, learned.field)
-        made = [generate(run, learned.field).distances for run in (coarse, fine)]
+    shape = path_shape(fine, learned.field)
+    made = [generate(run, learned.field).distances for run in (coarse, fine)]
     distances = [quoted(each.to_target, each.error) for each in made]
     return learned.run.label, quoted(shape.straightness), quoted(shape.energy), *distances
