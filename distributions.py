@@ -187,13 +187,13 @@ def units_of(points: np.ndarray, columns: tuple[str, ...]) -> Units:
 
 def a_few_points(dataset: Dataset, count: int, key) -> Points:
     """So many points of a dataset, or all if it has fewer, as a dataset in the same units."""
-    name = f"{count:,} points of {dataset.name}"
     if isinstance(dataset, Points):
         rows = np.array(mx.random.permutation(len(dataset.points), key=key))[:count]
         points, units = dataset.points[rows], dataset.units
     else:
         points = np.array(dataset.sample(count, key), np.float64)
         units = Units((0.0,) * dataset.dim, (1.0,) * dataset.dim, dataset.columns, "")
+    name = f"{len(points):,} point{'s' * (len(points) > 1)} of {dataset.name}"
     return Points.of(name, name, points, replace(units, digest=_digest(points)))
 
 

@@ -420,7 +420,7 @@ def load_training(path) -> tuple[nn.Module, dict, TrainingState | None]:
 def _check_size(shape: dict, trees: dict):
     """Raise a ValueError for a network that is larger than its arrays, before it is built."""
     leaves = [leaf for _, leaf in tree_flatten(trees)]
-    most = max(len(leaves), *(size for leaf in leaves for size in leaf.shape))
+    most = max([len(leaves), *(size for leaf in leaves for size in leaf.shape)])
     for name, value in shape.items():
         if not isinstance(value, str) and not (type(value) is int and 0 <= value <= most):
             raise ValueError(f"{name} is not a whole number from 0 to {most}")

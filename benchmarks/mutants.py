@@ -28,6 +28,7 @@ MODULES = (
 )
 # the tests of a module are tests/test_MODULE.py, and these
 TESTS = {
+    "cfm.py": ["tests/test_couplings.py"],
     "solver.py": ["tests/test_odeint.py"],
     "walk.py": ["tests/test_odeint.py"],
     "gradients.py": ["tests/test_odeint.py"],

@@ -343,7 +343,7 @@ def _remembered(config: Config, method, source: Dataset, target: Dataset):
     everything = isinstance(target, Points) and min(len(target.points), MOST_EXACT_POINTS)
     count = config.points or everything or EXACT_POINTS
     chosen = a_few_points(target, count, evaluation_keys(config.seed)[3])
-    return replace(config, points=count), chosen
+    return replace(config, points=len(chosen.points)), chosen
 
 
 def without_effect(run: Run) -> dict[str, str]:

@@ -125,6 +125,7 @@ def test_defaults():
         "poly": (0.0, "independent"),
         "cosine": (0.0, "independent"),
     }
+    assert [name for name, method in made.items() if method.normal_source] == ["fm"]
     assert METHODS["vp"](sigma=0.2).sigma == 0.2
     assert METHODS["vp"](coupling="ot").coupling.name == "ot"
     assert METHODS["sb"](coupling="independent").coupling.name == "independent"

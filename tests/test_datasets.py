@@ -12,6 +12,8 @@ from scipy.special import logsumexp
 from scipy.stats import ks_2samp, multivariate_normal, qmc
 
 from datasets import DATASETS, Units, a_few_points, load_points, standard_normal
+from lab.config import Config
+from lab.run import settle
 from machine.keys import as_key, step_key, stratified
 
 N = 40_000
@@ -312,6 +314,10 @@ def test_a_few_points(tmp_path):
     data = load_points(tmp_path / "p.npy")
     all_of_them = a_few_points(data, 10, mx.random.key(0))
     np.testing.assert_array_equal(np.sort(all_of_them.points, axis=0), data.points)
+    assert a_few_points(data, 100, mx.random.key(0)).name == "10 points of p"
+    assert a_few_points(data, 1, mx.random.key(0)).name == "1 point of p"
+    run = settle(Config(target=str(tmp_path / "p.npy"), network="exact", points=100))
+    assert run.config.points == 10 and run.target.name == "10 points of p"
     some = a_few_points(data, 4, mx.random.key(0))
     assert len({tuple(row) for row in some.points}) == 4
     assert (some.units.mean, some.units.scale) == (data.units.mean, data.units.scale)
