@@ -52,6 +52,7 @@ from lab.evaluation import Generated, excess, generate
 from lab.run import Run, settle
 from lab.store import Learned
 from lab.values import OneOf, Whole
+from likelihood import CoarseSolveWarning
 from machine import interrupts
 from metrics import ExcessLoss, quoted
 from training import TrainingError
@@ -180,7 +181,8 @@ def _learn(run: Run, **how) -> Learned:
     """Learn the run's field behind a progress bar; where the loss runs off, say what is left."""
     try:
         with warnings.catch_warnings(), training_progress(run.config.steps) as show:
-            warnings.simplefilter("once", SinkhornWarning)
+            for kind in (SinkhornWarning, CoarseSolveWarning):
+                warnings.simplefilter("once", kind)
             warnings.showwarning = lambda message, *_: warn(message)
             return store.learn(run, show, **how)
     except KeyboardInterrupt as error:

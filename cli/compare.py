@@ -125,6 +125,7 @@ def _compared(planned: list[list[Run]], retrain: bool, processes: int):
     cells, whole = [], comparison.cost(planned, processes)
     with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
+        warnings.showwarning = lambda message, *_: warn(message)
         try:
             for cell in comparison.compare(planned, retrain, show, processes):
                 cells.append(cell)

@@ -28,7 +28,6 @@ SMALL = {
     "ode_steps": "2",
     "train_ode_steps": "1",
     "samples": "4",
-    "points": "3",
     "seconds": "0.5",
     "processes": "1",
     "methods": "cfm",

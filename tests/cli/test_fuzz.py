@@ -11,6 +11,7 @@ from command_lines import check, command_lines, contents, make_files
 from hypothesis import HealthCheck, given, settings
 from shared import QUICK
 
+from figures.style import STYLE
 from main import main
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes among files")
@@ -30,6 +31,7 @@ def folder(tmp_path_factory):
             "cli.datasets.GALLERY_POINTS": 20,
         }.items():
             patched.setattr(name, value)
+        patched.setitem(STYLE, "savefig.dpi", 20)
         mx.disable_compile()
         checkpoints = {}
         for target in ("moons", "points.csv"):
@@ -61,7 +63,7 @@ def run(folder: dict[str, bytes], **how):
 
 
 def test_some_command_lines(folder):
-    run(folder, max_examples=60, derandomize=True)
+    run(folder, max_examples=50, derandomize=True)
 
 
 @pytest.mark.slow
