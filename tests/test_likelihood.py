@@ -249,7 +249,7 @@ def test_maximum_likelihood_learns_a_gaussian():
 def test_what_is_gained_by_a_coarse_solver(rate):
     """dx/dt = a x shrinks x by e^-a on its way back; one step of Euler, by 1 − a; both spread the
     density by a for each of two dimensions. So the losses differ by a closed form."""
-    x = points()
+    x = mx.array(points(), mx.float32)
     method = MaximumLikelihood(NORMAL.log_prob, solver="euler", steps=1)
     squares = np.mean(np.sum(np.array(x) ** 2, axis=1))
     expected = squares / 2 * (np.exp(-2 * rate) - (1 - rate) ** 2)

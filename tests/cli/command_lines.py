@@ -107,7 +107,8 @@ def command_lines(draw, names: list[str]) -> list[str]:
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             right = st.sampled_from(["--last", "flow.safetensors", "points.safetensors"])
-            line.append(draw(st.one_of(right, right, st.sampled_from(names))))
+            wrong = st.sampled_from([*names, *NONSENSE])
+            line.append(draw(st.one_of(right, right, wrong)))
     return [word.replace("\0", "") for word in line]
 
 
