@@ -53,13 +53,20 @@ def once_trained(folder: Path, process: subprocess.Popen):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """What uninterrupted training comes to."""
-    return finished(tmp_path_factory.mktemp("whole"))
+def uninterrupted(tmp_path_factory):
+    """What uninterrupted training comes to, and the seconds that the program takes."""
+    began = time.monotonic()
+    return finished(tmp_path_factory.mktemp("whole")), time.monotonic() - began
 
 
-def test_kills_at_any_moment(tmp_path, weights):
-    for wait in np.random.default_rng(0).uniform(0.5, 7, size=MOMENTS):
+@pytest.fixture
+def weights(uninterrupted):
+    return uninterrupted[0]
+
+
+def test_kills_at_any_moment(tmp_path, uninterrupted):
+    weights, seconds = uninterrupted
+    for wait in np.random.default_rng(0).uniform(0, seconds, size=MOMENTS):
         process = start(tmp_path)
         try:
             errors = process.communicate(timeout=wait)[1]
