@@ -5,6 +5,8 @@ made up for as soon as it is there.
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ import numpy as np
 from click.testing import CliRunner
 from hypothesis import strategies as st
 from PIL import Image
+from shared import PROGRAM
 
 from cli.values import Value, WritablePath
 from lab.values import Names, Number, OneOf, Whole
@@ -112,22 +115,31 @@ def command_lines(draw, names: list[str]) -> list[str]:
     return [word.replace("\0", "") for word in line]
 
 
-def check(line: list[str], before: dict[str, bytes]):
-    """Run it in this process; and hold it to what is promised of every command line."""
+def in_this_process(line: list[str]) -> tuple[int, str]:
+    """Exit code and errors of the program."""
     result = CliRunner().invoke(main, line)
+    assert isinstance(result.exception, SystemExit | None), repr(result.exception)
+    return result.exit_code, result.stderr
+
+
+def as_a_process(line: list[str]) -> tuple[int, str]:
+    """The same of a real one."""
+    done = subprocess.run([sys.executable, str(PROGRAM), *line], capture_output=True)
+    return done.returncode, done.stderr.decode()
+
+
+def check(line: list[str], before: dict[str, bytes], program=in_this_process):
+    """Run it, and hold it to what is promised of every command line."""
+    code, errors = program(line)
     made = contents()
     try:
-        assert isinstance(result.exception, SystemExit | None), repr(result.exception)
-        assert result.exit_code in (0, 1, 2)
-        assert "Traceback" not in result.output
-        if result.exit_code:
-            sentences = [part for part in result.stderr.splitlines() if part.startswith("Error: ")]
-            assert len(sentences) == 1, result.stderr
-        changed = {
-            name for name in made.keys() | before.keys() if made.get(name) != before.get(name)
-        }
-        if result.exit_code == 2:
-            assert not changed
+        assert code in (0, 1, 2) and "Traceback" not in errors, errors
+        if code:
+            sentences = [part for part in errors.splitlines() if part.startswith("Error: ")]
+            assert len(sentences) == 1, errors
+        names = made.keys() | before.keys()
+        changed = {name for name in names if made.get(name) != before.get(name)}
+        assert not changed or code != 2
         for name in changed:
             _check_file(Path(name), line)
     finally:

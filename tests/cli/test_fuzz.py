@@ -1,5 +1,6 @@
 """Whatever the command line: no traceback, no part of a file, no file of a user lost."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from click.testing import CliRunner
-from command_lines import check, command_lines, contents, make_files
+from command_lines import (
+    as_a_process,
+    check,
+    command_lines,
+    contents,
+    in_this_process,
+    make_files,
+)
 from hypothesis import HealthCheck, given, settings
 from shared import QUICK
 
@@ -49,15 +57,15 @@ def folder(tmp_path_factory):
         mx.enable_compile()
 
 
-def run(folder: dict[str, bytes], **how):
-    names = sorted({*folder, "gone.csv", "folder.csv", "loop.npy", "link.npy"})
+def run(folder: dict[str, bytes], program=in_this_process, more=(), **how):
+    names = sorted({*folder, "gone.csv", "folder.csv", "loop.npy", "link.npy", *more})
 
     @settings(**QUIET | how)
     @given(line=command_lines(names))
     def holds(line):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            check(line, folder)
+            check(line, folder, program)
 
     holds()
 
@@ -69,3 +77,9 @@ def test_some_command_lines(folder):
 @pytest.mark.slow
 def test_many_command_lines(folder):
     run(folder, max_examples=2_000)
+
+
+@pytest.mark.slow
+def test_some_processes(folder):
+    """Names of any bytes, too, which click's own runner cannot show."""
+    run(folder, as_a_process, more=[os.fsdecode(b"b\xff.csv")], max_examples=30)

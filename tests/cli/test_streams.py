@@ -84,6 +84,7 @@ def shell(folder, line, **environment):
 
 
 @linux
+@pytest.mark.slow
 def test_results_that_cannot_be_shown(tmp_path):
     """Everything is done, and then said; in an environment where hardly anything is right."""
     hostile = {"MPLBACKEND": "nonsense", "TMPDIR": "/nowhere"}
