@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.endings import after_training
 from cli.files import inputs_of, require_writable
 from cli.options import (
     OUTPUT,
@@ -61,12 +62,13 @@ def animate(context, checkpoint, out, seconds, **changes):
         target = target_sample(run) if run.target.known else None
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}
     about["labels"] = run.target.columns
-    if out.suffix.lower() == ".html":
-        from figures.flow_page import flow_page
+    with after_training(checkpoint):
+        if out.suffix.lower() == ".html":
+            from figures.flow_page import flow_page
 
-        flow_page(out, paths, **about)
-    else:
-        _film(out, paths, seconds=seconds, **about)
+            flow_page(out, paths, **about)
+        else:
+            _film(out, paths, seconds=seconds, **about)
     click.echo(f"checkpoint  {checkpoint}\nanimation   {out}, {out.stat().st_size / 1e6:.1f} MB")
 
 

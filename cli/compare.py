@@ -181,6 +181,7 @@ def _compared(planned: list[list[Run]], retrain: bool, processes: int, **how):
     cells, whole = [], comparison.cost(planned, processes, how["kept"])
     with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
+        warnings.showwarning = lambda message, *_: warn(message)
         try:
             for cell in comparison.compare(planned, retrain, show, processes, **how):
                 cells.append(cell)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli.endings import after_training
 from cli.files import inputs_of, require_writable
 from cli.options import (
     checkpoint,
@@ -68,7 +69,8 @@ def density(context, checkpoint, out, samples, **how):
     click.echo(f"checkpoint  {checkpoint}")
     _report(likelihood, run, samples)
     if drawable:
-        plot_density(out, *drawn, title=run.flow, labels=run.target.columns)
+        with after_training(checkpoint):
+            plot_density(out, *drawn, title=run.flow, labels=run.target.columns)
     click.echo(f"figure      {out if drawable else f'none: {run.target.dim} dimensions'}")
 
 

@@ -1,7 +1,7 @@
 """How a command ends that does not end well: with one sentence and an exit code.
 
 1 where something failed, 2 where the command line makes no sense (click's own), and 128 and the
-number of the signal where it was stopped: 130 after Ctrl-C. The codes are in docs/files.md.
+number of the signal where it was stopped: 130 after Ctrl-C. The codes are in docs/running.md.
 """
 
 import signal

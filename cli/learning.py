@@ -12,6 +12,7 @@ from files.checkpoints import CheckpointError
 from lab import store
 from lab.run import Run
 from lab.store import Learned
+from likelihood import CoarseSolveWarning
 from training import TrainingError
 
 
@@ -19,7 +20,8 @@ def learn(run: Run, **how) -> Learned:
     """Learn the run's field behind a progress bar; where the loss runs off, say what is left."""
     try:
         with warnings.catch_warnings(), training_progress(run.config.steps) as show:
-            warnings.simplefilter("once", SinkhornWarning)
+            for kind in (SinkhornWarning, CoarseSolveWarning):
+                warnings.simplefilter("once", kind)
             warnings.showwarning = lambda message, *_: warn(message)
             learned = store.learn(run, show, **how)
     except CheckpointError as error:  # of the flow that this one learns from

@@ -24,6 +24,9 @@ class Steady(io.TextIOWrapper):
     def flush(self):
         self._tried(super().flush)
 
+    def close(self):
+        self._tried(super().close)
+
     def _tried(self, do, *arguments):
         if self.trouble:
             return None

@@ -8,9 +8,11 @@ same run, and is not learned again.
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +25,11 @@ from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run, settle
+from likelihood import CoarseSolveWarning
 from machine.interrupts import deferred_interrupt
+from machine.keys import PROBES, step_key
 from models import TRAINABLE, build, describe
+from odeint import OdeError
 from training import (
     LOOK_EVERY,
     History,
@@ -36,6 +41,8 @@ from training import (
 
 FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
+CHECK_EVERY, CHECKED = 100, 64  # steps between finer solves, and points in each
+MOST_GAINED = 0.2  # nats: by so much a training's loss may be better than that of a finer solve
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
     *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "maps.py"),
@@ -149,6 +156,8 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
                 file.unlink(missing_ok=True)
 
     on_look(History.of(state) if state else History())
+    if config.method == CNF:
+        on_look = _checking(run, model, on_look)
     try:
         history = train(
             model,
@@ -183,6 +192,33 @@ def _shown(run: Run):
         return run.method
     teacher, *_ = _read(run.config.ancestors[-1].checkpoint)
     return taught_by(teacher, run)
+
+
+def _checking(run: Run, model, on_look) -> Callable[[History], None]:
+    """`on_look`, and now and then a look at whether the loss is that of the flow; warns once."""
+    x1, warned = run.target.standardized().sample(CHECKED, step_key(run.config.seed, PROBES)), []
+
+    def look(history: History):
+        on_look(history)
+        at_the_end = history.steps == run.config.steps
+        if warned or (history.steps % CHECK_EVERY and not at_the_end):
+            return
+        try:
+            gain = run.method.gain(model, x1, step_key(run.config.seed, PROBES))
+        except OdeError:  # a flow that cannot even be followed
+            gain = math.inf
+        if not gain < MOST_GAINED:
+            warned.append(history.steps)
+            warnings.warn(
+                CoarseSolveWarning(
+                    f"the loss after {history.steps:,} steps is {gain:.2g} nats below that of a "
+                    "finer solve: training makes use of the solver's errors; take a smaller --lr, "
+                    "or more --train-ode-steps"
+                ),
+                stacklevel=2,
+            )
+
+    return look
 
 
 def _keep(run: Run, model, history: History) -> Path:

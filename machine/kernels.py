@@ -24,6 +24,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 # Not -ffast-math, which would break infinities for nearly no gain. Without contraction, which gains
@@ -110,4 +112,14 @@ def _write_script(path: Path, folder: Path, compiler: str, include: Path):
     part.replace(path)
 
 
-FOLDER = prepare() if sys.platform == "linux" and "mlx.core" not in sys.modules else None
+def _have_a_temporary_folder():
+    """Let MLX keep its kernels in a temporary folder that is there: TMPDIR may name none."""
+    with suppress(OSError):
+        os.putenv("TMPDIR", tempfile.gettempdir())
+
+
+FOLDER = None
+if sys.platform == "linux" and "mlx.core" not in sys.modules:
+    FOLDER = prepare()
+    if FOLDER is None:
+        _have_a_temporary_folder()

@@ -55,3 +55,14 @@ def options_of(checkpoint) -> dict:
     """What a checkpoint says of its run."""
     metadata = mx.load(str(checkpoint), return_metadata=True)[1]
     return json.loads(metadata["config"])
+
+
+def arrays_of(content: bytes) -> dict[str, bytes]:
+    """Name → bytes of all arrays of a safetensors file, but the history's."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    return {
+        name: content[8 + size + about["data_offsets"][0] : 8 + size + about["data_offsets"][1]]
+        for name, about in header.items()
+        if name != "__metadata__" and not name.startswith("losses")
+    }

@@ -1,5 +1,6 @@
 """The main job, as a process and in this one."""
 
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import couplings
 from cfm import METHODS
 from couplings import COUPLINGS
 from datasets import DATASETS
+from likelihood import MaximumLikelihood
 from main import main
 from odeint import StepBudgetError
 from solver import SOLVERS
@@ -245,13 +247,42 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
     assert len(list(Path("runs").iterdir())) == 1
 
 
+@pytest.mark.parametrize("error", [ValueError("no such font"), OSError(28, "No space left")])
+def test_a_failed_drawing_names_the_checkpoint(run, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("figures.registry.Figure.draw", fail)
+    (sentence,) = [line for line in run(fails=1).output.splitlines() if line.startswith("Error: ")]
+    assert re.search("no such font|No space left", sentence) and str(newest()) in sentence
+
+
+def test_a_failed_solve_in_training_keeps_the_last_good_weights(run, monkeypatch):
+    """Also in place of what was kept on the way at the same step; training could go on from it."""
+    steps = []
+
+    def fail(self, model, x1, key=None):
+        steps.append(1)
+        if len(steps) > 13:
+            raise StepBudgetError("10 steps did not reach t = 1", 0.5, 0.1)
+        return mx.mean(mx.square(model(0.5, x1)))
+
+    monkeypatch.setattr(MaximumLikelihood, "error", fail)
+    adaptive = ("--method", "cnf", "--train-solver", "bosh3", "--save-every", "10")
+    for kept in (10, 20):  # the second time it goes on from the first
+        output = run(*adaptive, fails=1).output
+        assert f"the solver failed by step {kept + 4}: 10 steps did not reach" in output
+        assert str(newest()) in output and load_training(newest())[2].step == kept
+        del steps[:]
+
+
 def test_a_diverging_run_keeps_the_last_good_weights(run, monkeypatch):
     monkeypatch.setattr(
         "cfm.Method.error", lambda self, model, t, xt, ut: model(0.0, xt).sum() * 1e39
     )
     output = run(fails=1).output
     assert "smaller --lr" in output and str(newest()) in output
-    assert options_of(newest())["trained_steps"] == 0
+    assert options_of(newest())["trained_steps"] == load_training(newest())[2].step == 0
 
 
 def test_ctrl_c_stops_saves_and_draws(tmp_path):
@@ -264,15 +295,30 @@ def test_ctrl_c_stops_saves_and_draws(tmp_path):
     assert 0 < options_of(checkpoint)["trained_steps"] < 20_000
 
 
-def test_ctrl_c_in_imports_says_nothing(tmp_path):
-    """At moments spread over the first second; Python's own start shows what it likes."""
-    command = [sys.executable, str(PROGRAM), "--network", "exact"]
-    for wait in (0.08, 0.15, 0.3, 0.5):
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
-        assert "Traceback" not in errors or "init_import_site" in errors
+PRESSING = """
+import os, signal, sys
+
+class Pressing:
+    def find_spec(name, *_):
+        if name == os.environ["PRESSED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Pressing)
+"""
+
+
+@pytest.mark.parametrize("module", ["machine.blas", "mlx.core", "numpy", "cli.compare"])
+def test_ctrl_c_in_imports_says_nothing(tmp_path, module):
+    """The key is pressed when a module is about to be imported, whatever the machine's speed."""
+    (tmp_path / "sitecustomize.py").write_text(PRESSING)
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "--network", "exact"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "PRESSED_AT": module},
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.slow

@@ -15,11 +15,13 @@ from couplings import Coupling, independent
 from datasets import DATASETS
 from likelihood import MaximumLikelihood
 from models import MLP, ConcatSquash
+from odeint import StepBudgetError
 from training import (
     LOOK_EVERY,
     LR_SCHEDULES,
     CheckpointError,
     NonFiniteLossError,
+    TrainingError,
     load_checkpoint,
     load_training,
     save_checkpoint,
@@ -272,9 +274,36 @@ def test_non_finite_loss_keeps_the_last_good_weights():
         train(model, Recorder(loss), NORMAL, NORMAL, steps=10_000, lr=1e-3, average=0.5)
     # at 1e-3 a step the limit is passed near step 250; the look before it was at step 200
     assert caught.value.history.steps == 2 * LOOK_EVERY
-    assert caught.value.history.state is None
     assert all(np.isfinite(leaf).all() for leaf in weights(model).values())
+    kept = caught.value.history.state  # from which training could go on as from any other
+    assert kept.step == 2 * LOOK_EVERY and same(kept.averaged, model.parameters())
+    assert all(np.isfinite(np.array(leaf)).all() for _, leaf in tree_flatten(kept.weights))
     assert model.layers[-1].bias[0].item() == pytest.approx(begin + 0.2, abs=0.01)
+
+
+def test_a_failed_solve_keeps_the_last_good_weights():
+    """A solver gives up in step 14; what is kept is that of the look after step 10, bit for bit."""
+
+    def failing(steps):
+        calls = []
+
+        def loss(model, x0, x1, key):
+            calls.append(1)
+            if len(calls) > steps:
+                raise StepBudgetError("10 steps did not reach t = 1; raise max_steps.", 0.5, 0.1)
+            return mx.mean(mx.square(model(0.5, x0) - x1))
+
+        method = Recorder(loss)
+        method.compiled = False
+        return method
+
+    how = {"batch_size": 8, "look_every": 10, "schedule": "constant"}
+    expected, model = small(), small()
+    train(expected, failing(100), NORMAL, NORMAL, steps=10, **how)
+    with pytest.raises(TrainingError, match="by step 14: 10 steps did not reach t = 1") as caught:
+        train(model, failing(13), NORMAL, NORMAL, steps=50, **how)
+    assert caught.value.history.steps == caught.value.history.state.step == 10
+    assert same(model.parameters(), expected.parameters())
 
 
 def test_non_finite_from_the_start():

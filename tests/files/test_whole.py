@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,27 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
         raise error
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_only_a_file_is_replaced(tmp_path):
+    """No folder, no device (a pipe stands for one), and no link to such a thing or to itself."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to("pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    before = {path.name: path.lstat().st_mode for path in tmp_path.iterdir()}
+    for name in before:
+        with pytest.raises(OSError), whole(tmp_path / name) as part:
+            part.write_text("new")
+    assert {path.name: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+
+
+def test_folders_above_do_not_matter(tmp_path, monkeypatch):
+    """Neither that their names are no text, nor that the working folder is gone."""
+    monkeypatch.chdir(tmp_path)
+    with whole("a.txt") as part:
+        assert not part.is_absolute()
+        part.touch()
 
 
 def test_a_link_goes_on_leading_to_the_file(tmp_path):

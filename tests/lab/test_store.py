@@ -4,18 +4,21 @@ import json
 import os
 import re
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from shared import QUICK, newest, options_of, spoiled, the_error
+from shared import QUICK, arrays_of, newest, options_of, spoiled, the_error
 
 from files.checkpoints import CheckpointError
 from lab import store
 from lab.config import Config
 from lab.run import settle
+from likelihood import CoarseSolveWarning
+from odeint import OdeError
 
 SMALL = Config(steps=20, batch_size=16, width=8, depth=1, samples=32)
 
@@ -124,6 +127,28 @@ def test_only_its_own_files_are_removed(folder):
     assert {path.name for path in folder.iterdir()} == {whole.name, *others}
 
 
+@pytest.mark.parametrize("gain", [0.3, None])
+def test_a_loss_that_a_finer_solve_does_not_find_is_told_once(folder, monkeypatch, gain):
+    """Also where the flow cannot even be followed; a small difference is none."""
+
+    def found(self, model, x1, key):
+        if gain is None:
+            raise OdeError("10 steps did not reach t = 1", 0.5, 0.1)
+        return gain
+
+    monkeypatch.setattr("lab.store.CHECK_EVERY", 1)
+    monkeypatch.setattr("lab.store.CNF_LOOK_EVERY", 1)
+    monkeypatch.setattr("likelihood.MaximumLikelihood.gain", found)
+    config = replace(SMALL, method="cnf", steps=3, train_solver="euler", train_ode_steps=1)
+    with pytest.warns(CoarseSolveWarning, match="after 1 steps .* smaller --lr") as warned:
+        store.learn(settle(config))
+    assert len(warned) == 1
+    monkeypatch.setattr("likelihood.MaximumLikelihood.gain", lambda *_: 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.learn(settle(config), retrain=True)
+
+
 def test_the_newest(folder):
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         store.newest()
@@ -168,21 +193,10 @@ def test_training_goes_on_to_the_same_weights(program, run, monkeypatch, how):
     assert again.exit_code == 0, again.output
     assert "30 steps, resumed after 10" in again.output and "with rk4" in again.output
     assert list(Path("runs").iterdir()) == [whole]
-    ours, theirs = (_arrays(content) for content in (whole.read_bytes(), expected))
+    ours, theirs = (arrays_of(content) for content in (whole.read_bytes(), expected))
     assert ours == theirs
     done = program("--resume", whole)
     assert done.exit_code == 0 and f"found in {whole}: 30 steps" in done.output
-
-
-def _arrays(content: bytes):
-    """Name → bytes of all arrays of a safetensors file, but the history's."""
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    return {
-        name: content[8 + size + about["data_offsets"][0] : 8 + size + about["data_offsets"][1]]
-        for name, about in header.items()
-        if name != "__metadata__" and not name.startswith("losses")
-    }
 
 
 @pytest.mark.parametrize(
@@ -208,9 +222,9 @@ def test_training_at_a_constant_rate_can_be_made_longer(program, run, checkpoint
     path = checkpoint("--schedule", "constant")
     longer = program("--resume", path, "--steps", "40")
     assert longer.exit_code == 0 and "40 steps, resumed after 30" in longer.output
-    ours = _arrays(newest().read_bytes())
+    ours = arrays_of(newest().read_bytes())
     run("--schedule", "constant", "--steps", "40", "--retrain")
-    assert _arrays(newest().read_bytes()) == ours
+    assert arrays_of(newest().read_bytes()) == ours
 
 
 def test_nothing_to_resume(program):
