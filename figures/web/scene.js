@@ -85,15 +85,14 @@ function isChosen(flow, i) {
   return point !== undefined && flow.x[i] === point[0] && flow.y[i] === point[1];
 }
 
-/** The paths of the particles to the chosen point alone: each straight from its own noise. */
+/** The paths that the particles would have to the chosen point alone. */
 function drawOwnPaths(flow) {
-  const own = { ...flow, ...makeFlow({ ...flow, points: [state.points[state.chosen]] }) };
-  const paths = FINE_TIMES.map((t) => pathAt(own, t));
-  const [point] = state.points.slice(state.chosen);
+  const paths = FINE_TIMES.map((t) => pathAt(flow, t));
+  const point = state.points[state.chosen];
   Object.assign(pen, { strokeStyle: css(colours.chosen, 0.45), lineWidth: 0.8 });
   pen.beginPath();
   for (let i = 0; i < START; i++) {
-    const start = startOf(own, paths[0], i);
+    const start = startOf(flow, paths[0], i);
     const mean = flow.sources[i % flow.sources.length];
     paths.forEach((path, step) => {
       const [x, y] = follow(paths[0], path, ...start, { point, mean });
