@@ -52,7 +52,7 @@ function drawVelocities(flow, path, grid) {
 }
 
 /**
- * At every place of a grid the conditional velocity of each point, as dark as it is likely there,
+ * At every place of a grid the conditional velocity of each point, as strong as it is likely there,
  * and, bold, their mean; returns pixels per speed.
  */
 function drawConditionals(flow, path) {
@@ -91,7 +91,7 @@ function drawOwnPaths(flow) {
   const point = state.points[state.chosen];
   Object.assign(pen, { strokeStyle: css(colours.chosen, 0.45), lineWidth: 0.8 });
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const start = startOf(flow, paths[0], i);
     const mean = flow.sources[i % flow.sources.length];
     paths.forEach((path, step) => {
@@ -108,7 +108,7 @@ function drawTrails(trails, t, look) {
   const { times, places } = trails;
   Object.assign(pen, { lineWidth: 0.8, ...look });
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const first = 2 * i * times.length;
     pen.moveTo(across(places[first]), down(places[first + 1]));
     for (let at = first + 2; at <= first + 2 * last; at += 2) {
@@ -125,7 +125,7 @@ function drawParticles(trails, t, look, trace) {
   const [before, part] = momentOf(trails, t);
   Object.assign(pen, look);
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const [x, y] = placeOn(trails, i, before, part);
     trace(across(x), down(y));
   }

@@ -143,7 +143,7 @@ def test_by_finger_on_a_phone(visit):
         touch("touchMove", (x, 1.1))
     touch("touchEnd")
     hands.rest()
-    assert hands.state("points")[1] == pytest.approx([0.6, 1.1], abs=0.1)
+    assert hands.state("points")[1] == pytest.approx([0.55, 1.0], abs=0.04)  # it does not jump
     assert hands.evaluate("scrollY") == 0
     touch("touchStart", (1.0, 0.5))
     touch("touchEnd")
