@@ -19,7 +19,7 @@ from figures.pages import write_page
 from figures.schedule_table import ScheduleTable, schedule_table
 
 MOST_POINTS = 1024
-PARTICLES = 144
+PARTICLES = 120
 SCRIPTS = ["path.js", "field.js", "particles.js", "state.js", "surface.js", "scene.js"]
 SCRIPTS += ["hands.js", "words.js", "controls.js", "exact.js"]
 

@@ -45,10 +45,14 @@ function mix(now) {
   changed();
 }
 
+/** The trails that are needed: those of Euler are measured by the others. */
+const needed = () => (state.shows.has("euler") ? [trails.fine, trails.euler] : [trails.fine]);
+const settled = () => needed().every(({ waiting }) => waiting === 0);
+
 function draw(t) {
   const now = performance.now();
   mix(now);
-  for (const each of [trails.fine, trails.euler]) each.solve(now + BUDGET);
+  for (const each of needed()) each.solve(now + BUDGET);
   const flat = state.view === "flat";
   const path = pathAt(flow, t);
   const drawn = flat
@@ -56,7 +60,7 @@ function draw(t) {
     : { path, grid: densityGrid(flow, path, box), speed: null };
   if (!flat) surface(drawn.grid, state.points, colourAt(t), state.turned);
   describeMoment(t, drawn);
-  if (trails.fine.waiting + trails.euler.waiting > 0 || mixing !== null) clock.redraw();
+  if (!settled() || mixing !== null) clock.redraw();
 }
 
 /** What a link says; what it must not say is told, and left out. */
@@ -96,6 +100,6 @@ start(heard(location.hash));
 // For the console, and for tests.
 window.lab = {
   makeFlow, chosenFlow, pathAt, velocityAt, densityAt, densityGrid, conditionalsAt, trails, placeOn,
-  momentOf, draw, writeLink: () => writeLink(clock), readLink, box: () => box,
+  settled, draw, writeLink: () => writeLink(clock), readLink, box: () => box,
   state: () => ({ t: clock.t, playing: clock.playing, backwards: clock.backwards, ...state }),
 };

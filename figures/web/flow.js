@@ -129,7 +129,8 @@ function describe() {
   named("dimensions").textContent = data.dim > 2
     ? `The picture shows the first two of ${data.dim} dimensions.` : "";
   named("scale").textContent = overTime
-    ? "Densities are drawn to one scale." : "At every time the densest place is the darkest.";
+    ? "Densities are drawn to one scale."
+    : "At every time the densest place has the fullest colour.";
   named("target-row").hidden = data.target === "";
   named("target").checked = data.target !== "";
   document.body.classList.toggle("over-time", overTime);

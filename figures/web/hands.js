@@ -74,7 +74,9 @@ function makeHands({ tool, changed, choose, say }) {
     const [x, y] = pixelsOf(event);
     const thing = nearest(x, y, REACH[event.pointerType] ?? REACH.mouse);
     canvas.setPointerCapture(event.pointerId);
-    grasp = { id: event.pointerId, x, y, thing, moved: false };
+    const [thingX, thingY] = thing ? placesOf(thing.kind)[thing.at] : placeAt(x, y);
+    const [dx, dy] = [across(thingX) - x, down(thingY) - y]; // it does not jump to the finger
+    grasp = { id: event.pointerId, x, y, dx, dy, thing, moved: false };
     held = null;
     if (tool() === "erase" && thing) remove(thing);
     if (tool() === "point" || tool() === "source") draw(x, y);
@@ -85,7 +87,9 @@ function makeHands({ tool, changed, choose, say }) {
     if (!grasp) return hover(x, y);
     if (event.pointerId !== grasp.id) return;
     grasp.moved ||= hypot(x - grasp.x, y - grasp.y) > STILL;
-    if (tool() === "move" && grasp.thing && grasp.moved) move(grasp.thing, placeAt(x, y));
+    if (tool() === "move" && grasp.thing && grasp.moved) {
+      move(grasp.thing, placeAt(x + grasp.dx, y + grasp.dy));
+    }
     if (tool() === "erase") {
       const thing = nearest(x, y, REACH[event.pointerType] ?? REACH.mouse);
       if (thing) remove(thing);

@@ -1,7 +1,7 @@
 // Particles that follow the exact field: as finely as can be seen, and by steps of Euler.
 
 const FINE_STEPS = 32;
-const START = data.noise.length; // particles, whose noise Python has drawn
+const PARTICLES = data.noise.length; // particles, whose noise Python has drawn
 
 // Times of the fine solution: closer towards the end, where the field turns fastest.
 const FINE_TIMES = Array.from({ length: FINE_STEPS + 1 }, (_, i) => 1 - (1 - i / FINE_STEPS) ** 2);
@@ -57,11 +57,11 @@ function makeTrails(solver) {
 
   function change(newFlow, steps) {
     const times = solver.times(steps);
-    const length = START * times.length * 2;
+    const length = PARTICLES * times.length * 2;
     if (trails.places.length !== length) {
       trails.places = new Float64Array(length).fill(NaN); // canvases draw nothing there
     }
-    [flow, trails.times, trails.waiting] = [newFlow, times, START];
+    [flow, trails.times, trails.waiting] = [newFlow, times, PARTICLES];
     paths = times.slice(1).map((t, i) => solver.paths(flow, times[i], t));
   }
 
@@ -69,7 +69,7 @@ function makeTrails(solver) {
     const first = pathAt(flow, 0);
     while (trails.waiting > 0 && performance.now() < deadline) {
       solveOne(next, startOf(flow, first, next));
-      next = (next + 1) % START;
+      next = (next + 1) % PARTICLES;
       trails.waiting -= 1;
     }
   }
@@ -107,10 +107,10 @@ function placeOn({ times, places }, i, before, part) {
 /** The mean distance between where particles end by two solvers: NaN until all are solved. */
 function apart(some, others) {
   let sum = 0;
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const [x, y] = placeOn(some, i, some.times.length - 2, 1);
     const [otherX, otherY] = placeOn(others, i, others.times.length - 2, 1);
     sum += hypot(x - otherX, y - otherY);
   }
-  return sum / START;
+  return sum / PARTICLES;
 }

@@ -52,7 +52,7 @@ function drawVelocities(flow, path, grid) {
 }
 
 /**
- * At every place of a grid the conditional velocity of each point, as dark as it is likely there,
+ * At every place of a grid the conditional velocity of each point, as strong as it is likely there,
  * and, bold, their mean; returns pixels per speed.
  */
 function drawConditionals(flow, path) {
@@ -85,15 +85,14 @@ function isChosen(flow, i) {
   return point !== undefined && flow.x[i] === point[0] && flow.y[i] === point[1];
 }
 
-/** The paths of the particles to the chosen point alone: each straight from its own noise. */
+/** The paths that the particles would have to the chosen point alone. */
 function drawOwnPaths(flow) {
-  const own = { ...flow, ...makeFlow({ ...flow, points: [state.points[state.chosen]] }) };
-  const paths = FINE_TIMES.map((t) => pathAt(own, t));
-  const [point] = state.points.slice(state.chosen);
+  const paths = FINE_TIMES.map((t) => pathAt(flow, t));
+  const point = state.points[state.chosen];
   Object.assign(pen, { strokeStyle: css(colours.chosen, 0.45), lineWidth: 0.8 });
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
-    const start = startOf(own, paths[0], i);
+  for (let i = 0; i < PARTICLES; i++) {
+    const start = startOf(flow, paths[0], i);
     const mean = flow.sources[i % flow.sources.length];
     paths.forEach((path, step) => {
       const [x, y] = follow(paths[0], path, ...start, { point, mean });
@@ -109,7 +108,7 @@ function drawTrails(trails, t, look) {
   const { times, places } = trails;
   Object.assign(pen, { lineWidth: 0.8, ...look });
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const first = 2 * i * times.length;
     pen.moveTo(across(places[first]), down(places[first + 1]));
     for (let at = first + 2; at <= first + 2 * last; at += 2) {
@@ -126,7 +125,7 @@ function drawParticles(trails, t, look, trace) {
   const [before, part] = momentOf(trails, t);
   Object.assign(pen, look);
   pen.beginPath();
-  for (let i = 0; i < START; i++) {
+  for (let i = 0; i < PARTICLES; i++) {
     const [x, y] = placeOn(trails, i, before, part);
     trace(across(x), down(y));
   }

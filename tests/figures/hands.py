@@ -41,9 +41,7 @@ class Hands:
 
     def rest(self):
         """Wait until all particles are solved, and drawn."""
-        self.page.wait_for_function(
-            "() => lab.trails.fine.waiting + lab.trails.euler.waiting === 0"
-        )
+        self.page.wait_for_function("() => lab.settled()")
         self.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
     def evaluate(self, script, argument=None):

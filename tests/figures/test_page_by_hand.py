@@ -143,7 +143,7 @@ def test_by_finger_on_a_phone(visit):
         touch("touchMove", (x, 1.1))
     touch("touchEnd")
     hands.rest()
-    assert hands.state("points")[1] == pytest.approx([0.6, 1.1], abs=0.1)
+    assert hands.state("points")[1] == pytest.approx([0.55, 1.0], abs=0.04)  # it does not jump
     assert hands.evaluate("scrollY") == 0
     touch("touchStart", (1.0, 0.5))
     touch("touchEnd")
@@ -257,7 +257,8 @@ def test_colours_on_the_canvas_are_the_density(visit, dark):
 @pytest.mark.parametrize("method", ["cfm", "vp", "sb", "poly"])
 def test_particles_follow_the_exact_field(visit, method):
     """The fine solution is that of a solver of scipy's; Euler's are Euler's."""
-    hands = visit(f"source=normal&method={method}&sigma=0.2&target=some&n=5&steps=7&t=1")
+    chosen = "source=normal&sigma=0.2&target=some&n=5&steps=7&t=1&shows=euler"
+    hands = visit(f"{chosen}&method={method}")
     starts, ends, by_euler = np.array(hands.evaluate("""() => {
       const { fine, euler } = lab.trails;
       const places = (trails, before, part) =>
@@ -281,8 +282,6 @@ def test_particles_follow_the_exact_field(visit, method):
         x += slope(max(step / 7, margin), x.ravel()).reshape(-1, 2) / 7
     np.testing.assert_allclose(by_euler, x, atol=2e-3)
     apart = np.linalg.norm(x - ends, axis=1).mean()
-    hands.page.locator("[data-shows=euler]").check()
-    hands.rest()
     assert float(hands.page.locator("#apart").inner_text()) == pytest.approx(apart, rel=0.06)
 
 
@@ -365,7 +364,7 @@ def test_text_of_a_file_stays_text(browser, tmp_path):
 
 def test_play_reverse_loop(browser, file):
     """By a clock of the test's own: eight seconds from end to end."""
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": 300, "height": 300})
     page = context.new_page()
     page.clock.install(time=0)
     page.goto(f"{file.as_uri()}#t=0.4&n=1&shows=")
@@ -440,7 +439,7 @@ def test_without_webgl_there_is_the_flat_picture(start, file):
     browser = start("--disable-3d-apis")
     hands = Hands(browser, file, "t=0.4&view=surface")
     assert hands.state("view") == "flat"
-    assert hands.page.locator("#view").is_disabled()
+    assert hands.page.locator("#view input").last.is_disabled()
     assert hands.page.locator("#flat").is_visible()
     hands.close()
     browser.close()
