@@ -6,6 +6,7 @@ Whatever is wrong with a file is said in one sentence, with its place.
 import csv
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -106,8 +107,10 @@ def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Pa
 
 def _read_numpy(path: Path, columns: Sequence | None):
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files by Python 2, which are read, and of damage
+            loaded = np.load(path, allow_pickle=False)
+            arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except OSError:
         raise
     except Exception as error:  # of many kinds: numpy's, those of zip files and of memory
