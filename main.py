@@ -47,6 +47,7 @@ from datasets import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
 from files.checkpoints import CheckpointError
+from files.tables import listed
 from lab import store
 from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
 from lab.evaluation import Generated, excess, generate
@@ -175,7 +176,7 @@ def _flow_name(run: Run) -> str:
 def _report_points(run: Run):
     """What was read from a user's file."""
     if run.config.units:
-        names = ", ".join(run.target.columns)
+        names = listed(run.target.columns)
         click.echo(f"target      {run.target.description}; columns: {names}")
 
 

@@ -6,6 +6,7 @@ Whatever is wrong with a file is said in one sentence, with its place.
 import csv
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -106,15 +107,17 @@ def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Pa
 
 def _read_numpy(path: Path, columns: Sequence | None):
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files by Python 2, which are read, and of damage
+            loaded = np.load(path, allow_pickle=False)
+            arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except OSError:
         raise
     except Exception as error:  # of many kinds: numpy's, those of zip files and of memory
         about = _shown(error) or type(error).__name__
         raise ValueError(f"'{path}' is not a file of numbers that numpy reads: {about}") from None
     if len(arrays) != 1:
-        raise ValueError(f"'{path}' must hold one array; it holds {_listed(arrays) or 'none'}")
+        raise ValueError(f"'{path}' must hold one array; it holds {listed(arrays) or 'none'}")
     (array,) = arrays.values()
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else "something else"
@@ -260,14 +263,14 @@ def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]
         place = names.index(column) if column in names else numbers.get(column)
         if place is None:
             raise ColumnError(
-                f"'{path}' has no column '{_shown(column)}'; it has {_listed(names)}, which are "
+                f"'{path}' has no column '{_shown(column)}'; it has {listed(names)}, which are "
                 f"numbered from 1 to {len(names)}"
             )
         if place in chosen:
             raise ColumnError(f"column '{_shown(column)}' of '{path}' is chosen twice")
         chosen.append(place)
     if not chosen:
-        raise ColumnError(f"no column of '{path}' is chosen; it has {_listed(names)}")
+        raise ColumnError(f"no column of '{path}' is chosen; it has {listed(names)}")
     return chosen
 
 
@@ -293,7 +296,7 @@ def _shown(text) -> str:
     return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
 
 
-def _listed(names) -> str:
+def listed(names) -> str:
     """Names, of very many the first ones."""
     names = [_shown(name) for name in names]
     return ", ".join(names if len(names) <= LISTED else [*names[:LISTED], "…"])

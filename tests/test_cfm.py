@@ -131,6 +131,25 @@ def test_defaults():
     assert METHODS["sb"](coupling="independent").coupling.name == "independent"
 
 
+def test_default_regularizations():
+    """0.5, and 2σ² in a bridge (Tong et al. 2024, Prop. 3.5): not the pairs of others."""
+    x0, x1 = mx.random.normal((2, 200, 2), key=mx.random.key(0))
+
+    def pairs(name, *sigma, **how):
+        return METHODS[name](*sigma, **how).couple(x0, x1, mx.random.key(1))[1]
+
+    for default, regularization in (
+        (pairs("cfm", coupling="entropic"), 0.5),
+        (pairs("sb"), 0.5),
+        (pairs("sb", 0.8), 1.28),
+    ):
+        same, other = (
+            pairs("cfm", coupling="entropic", regularization=factor * regularization)
+            for factor in (1, 1.2)
+        )
+        assert mx.array_equal(default, same) and not mx.array_equal(default, other)
+
+
 @pytest.mark.parametrize("sigma", [-0.1, math.nan, math.inf])
 def test_senseless_sigma(sigma):
     with pytest.raises(ValueError, match="sigma must be"):

@@ -109,6 +109,9 @@ def test_controller():
     assert controller.factor(5, 1.1, 1.0) < 1
     expected = 0.9 * 0.5 ** (0.03 - 0.2) * 0.25**0.04
     assert controller.factor(5, 0.5, 0.25) == pytest.approx(expected)
+    assert controller.factor(5, 3.0, 0.25) == pytest.approx(0.9 * 3 ** (0.03 - 0.2))
+    assert controller.factor(5, 1e-9, 1.0) == controller.largest
+    assert Controller(safety=2.0).factor(5, 1.01, 1.0) == 1.0  # a refused step is not made longer
 
 
 def test_combinations_of_one_shape_after_those_of_another():
