@@ -243,7 +243,8 @@ def _squared_distances(x0, x1):
 def _left(before, change) -> float:
     """How far the worst row is from where changes that shrink as the last two did will lead."""
     pace = change / before
-    return mx.max(mx.where(pace < 1, change * pace / (1 - pace), math.inf)).item()
+    left = mx.where(pace < 1, change * pace / (1 - pace), math.inf)
+    return mx.max(mx.where(change == 0, 0.0, left)).item()
 
 
 def _swept(f, g, costs, regularization):

@@ -65,18 +65,18 @@ def reflow(checkpoint, rounds, samples, retrain, save_every, **options):
         if not learned.run.target.known:
             raise ValueError(f"'{learned.run.config.target}' cannot be read any more")
     click.echo(f"flow        {learned.path}")
-    with usage_errors():
-        rows = [HEADS, _row(learned)]
+    rows = [HEADS]
     for _ in range(rounds):
         with usage_errors():
             run = reflowed(learned.run, learned.field, learned.path, samples=samples, **options)
-        require_runs(run)
+            require_runs(run)
+            rows.append(_row(learned))
         learned = learn(run, retrain=retrain, save_every=save_every)
         report_training(learned)
-        with after_training(learned.path):
-            rows.append(_row(learned))
         if learned.history.interrupted:
             break
+    with after_training(learned.path):
+        rows.append(_row(learned))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -68,6 +68,3 @@ def test_checkpoints_that_could_not_be_kept(run, program):
     whole.unlink()
     whole.mkdir()
     assert whole.name in the_error(program(*QUICK))
-    points = Path(f"{LONG[:218]}.csv")  # the name of a whole checkpoint could just be made
-    np.savetxt(points, np.random.default_rng(0).normal(size=(40, 2)), delimiter=",")
-    assert "too long" in the_error(program(*QUICK, "--target", points, "--out", "a.png"))

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from cfm import METHODS
 from datasets import DATASETS
-from figures import film, pages, style
+from figures import film, style
+from figures.exact_page import exact_page
 from files.checkpoints import write_checkpoint
 from files.rows import write_rows
-from lab.comparison import Cell, write_csv, write_markdown
+from lab.comparison import Cell, markdown, write_csv, write_markdown
 from lab.config import Config
 from lab.run import settle
 
@@ -46,7 +47,9 @@ def animation(out):
 
 def page(out):
     points = np.zeros((4, 2)) + np.arange(4)[:, None]
-    return lambda: pages.exact_page(out, METHODS["cfm"], DATASETS["normal"], points, title="")
+    start = {"method": "cfm", "source": "normal", "target": "a", "n": 4, "sigma": None}
+    targets = {"a": (points, NAMES)}
+    return lambda: exact_page(out, METHODS, [DATASETS["normal"]], targets, title="", **start)
 
 
 def cells():
@@ -63,7 +66,7 @@ KINDS = {
     "figure.svg": figure,
     "film.gif": animation,
     "page.html": page,
-    "table.md": lambda out: lambda: write_markdown(out, cells()),
+    "table.md": lambda out: lambda: write_markdown(out, markdown(cells())),
     "table.csv": lambda out: lambda: write_csv(out, cells()),
     "samples.npy": rows,
     "samples.csv": rows,
