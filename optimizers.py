@@ -2,7 +2,7 @@
 
 `OPTIMIZERS` is what the command line offers; each is made from a learning rate, which may be a
 function of the step, and a weight decay. They are MLX's own, but for Muon, which here takes all
-hidden layers at once.
+hidden layers at once. `LR_SCHEDULES` are what becomes of the learning rate over the steps.
 """
 
 from collections.abc import Callable
@@ -114,4 +114,18 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "muon": Optimizer("Muon", lambda rate, decay: Muon(rate, weight_decay=decay), 1.5e-2),
     "adam": Optimizer("Adam", _adam, 5e-3, None),
     "adamw": Optimizer("AdamW", _adamw, 5e-3, 1e-2),
+}
+
+
+def _one_cycle(lr: float, steps: int):
+    """Up from a 25th of lr in a straight line for 3/10 of the steps, then down as half a cosine."""
+    up = max(1, 3 * steps // 10)
+    parts = [optim.linear_schedule(lr / 25, lr, up), optim.cosine_decay(lr, max(1, steps - up))]
+    return optim.join_schedules(parts, [up])
+
+
+LR_SCHEDULES: dict[str, Callable] = {
+    "constant": lambda lr, steps: lr,
+    "cosine": optim.cosine_decay,
+    "one-cycle": _one_cycle,
 }

@@ -21,9 +21,8 @@ from likelihood import DIVERGENCES
 from maps import MAPS
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
-from optimizers import OPTIMIZERS
+from optimizers import LR_SCHEDULES, OPTIMIZERS
 from solver import SOLVERS
-from training import LR_SCHEDULES
 
 CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training

@@ -22,6 +22,7 @@ import mlx.core as mx
 from cfm import REFLOW
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
+from keeping import load_training, save_checkpoint
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run, settle
@@ -30,14 +31,7 @@ from machine.interrupts import deferred_interrupt
 from machine.keys import PROBES, step_key
 from models import TRAINABLE, build, describe
 from odeint import OdeError
-from training import (
-    LOOK_EVERY,
-    History,
-    TrainingError,
-    load_training,
-    save_checkpoint,
-    train,
-)
+from training import LOOK_EVERY, History, TrainingError, train
 
 FOLDER = Path("runs")
 CNF_LOOK_EVERY = 10  # steps between looks at the loss, each of which takes a while
@@ -45,8 +39,8 @@ CHECK_EVERY, CHECKED = 100, 64  # steps between finer solves, and points in each
 MOST_GAINED = 0.2  # nats: by so much a training's loss may be better than that of a finer solve
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "maps.py"),
-    *("models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "keeping.py"),
+    *("maps.py", "models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
     *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training with a solver does

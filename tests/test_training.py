@@ -13,13 +13,13 @@ from shared import spoiled
 from cfm import METHODS
 from couplings import Coupling, independent
 from datasets import DATASETS
+from files.checkpoints import CheckpointError
 from likelihood import MaximumLikelihood
 from models import MLP, ConcatSquash
 from odeint import StepBudgetError
 from training import (
     LOOK_EVERY,
     LR_SCHEDULES,
-    CheckpointError,
     NonFiniteLossError,
     TrainingError,
     load_checkpoint,
