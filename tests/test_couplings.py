@@ -183,6 +183,15 @@ def test_sinkhorn_says_when_it_has_not_converged(monkeypatch):
         sinkhorn(*batches(1, 128)[:2], 50.0)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_small_batches_are_done_when_only_rounding_changes_them(monkeypatch, size):
+    """Whose potentials change by rounding for ever, and not by less and less."""
+    monkeypatch.setattr(couplings, "MAX_SWEEPS", 1_000)
+    for regularization in (0.02, 0.5, 2.0):
+        sinkhorn(*batches(100, size)[:2], regularization)
+
+
 def test_entropic_pairs_follow_the_plan():
     """Frequencies of 4 000 draws against the plan's rows; each x0 once in every draw."""
     x0, x1 = samples(6)
