@@ -103,6 +103,8 @@ class MLP(nn.Module):
         depth: hidden layers, at least one.
         activation: a name in `ACTIVATIONS`.
         waves_of_t, waves_of_x: how many pairs of waves; 0 for t or x alone.
+        scale: the unit of length, of x and of the velocity, in which the layers and the waves of x
+            see them; some standard deviation of the data.
     """
 
     def __init__(
@@ -113,10 +115,11 @@ class MLP(nn.Module):
         activation: str = "isru",
         waves_of_t: int = 3,
         waves_of_x: int = 4,
+        scale: float = 1.0,
     ):
         super().__init__()
         self.dim, self.width, self.depth = dim, width, depth
-        self.waves_of_t, self.waves_of_x = waves_of_t, waves_of_x
+        self.waves_of_t, self.waves_of_x, self.scale = waves_of_t, waves_of_x, scale
         self.activation = _known(activation)
         inputs = dim * (1 + 2 * waves_of_x) + 1 + 2 * waves_of_t
         sizes = [inputs, *[width] * depth, dim]
@@ -125,10 +128,11 @@ class MLP(nn.Module):
     @rowwise
     def __call__(self, t, x):
         """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D)."""
+        x = self._in_units(x)
         h, activate = self._first(t, _beside(x, self._waves(x))), ACTIVATIONS[self.activation]
         for layer in self.layers[1:]:
             h = affine(layer.weight, layer.bias, activate(h))
-        return h
+        return h if self.scale == 1 else self.scale * h
 
     @rowwise
     def with_jvp(self, t, x, directions):
@@ -140,6 +144,7 @@ class MLP(nn.Module):
             t, x: as the network takes them.
             directions: ε, (N, P, D), or (1, P, D) for the same at all points.
         """
+        x = self._in_units(x)  # by which the derivative does not change, as v has them too
         waves_of_x, activate = self._waves(x), _with_slope(self.activation)
         h = self._first(t, _beside(x, waves_of_x))
         along = [
@@ -149,7 +154,10 @@ class MLP(nn.Module):
             h, slope = activate(h)
             h = affine(layer.weight, layer.bias, h)
             along = [_pushed(slope, a, layer.weight) for a in along]
-        return h, mx.stack(along, axis=1)
+        return h if self.scale == 1 else self.scale * h, mx.stack(along, axis=1)
+
+    def _in_units(self, x):
+        return x if self.scale == 1 else x / self.scale
 
     def _waves(self, x) -> list[tuple]:
         """cos and sin (N, D) of the coordinates times 2ᵏπ/8, each from those before it."""

@@ -1,7 +1,7 @@
 """Everything that describes a run, as one frozen record.
 
 A `Config` is made where a run begins: from the command line, from the file that an earlier run was
-kept in, or in Python. From then on it is read and never changed. Every field but `units` is an
+kept in, or in Python. From then on it is read and never changed. Every field but the last two is an
 option of the command line: its kind of value and its default are written here, and what its
 docstring says of it is what the help page says. A default of None depends on other choices;
 `run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
@@ -36,6 +36,7 @@ EXACT_POINTS = 64  # of the target, that the exact field is made of
 MOST_EXACT_POINTS = 100_000
 
 REGRESS = ("pairs", "marginal")
+STANDARD, DATA = "standard", "data"  # units
 
 FIRST, FLOW, NETWORK, TRAINING = "What most people need", "Flow", "Network", "Training"
 LIKELIHOOD, SOLVING = "Maximum likelihood", "Solving"
@@ -60,14 +61,17 @@ class Config:
 
     Attributes:
         method: Flow-matching method. 'cnf' trains by maximum likelihood instead.
-        source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
-            method, the dimension or a file of points asks for it]
+        source: Distribution the flow starts from: a dataset, or a file of points like the
+            target's.  [default: 8gaussians, or normal where the method, the dimension or a file of
+            points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
             for cnf]
         solver: ODE solver that follows the flow.
-        columns: Columns of the target's file to use, by name or by number from 1, for example
-            'x,y'.  [default: all]
+        columns: Columns of a file of points to use, by name or by number from 1, for example
+            'x,y'; of both files where there are two.  [default: all]
+        units: Units in which the network sees the points of the target's file: standard, shifted
+            and scaled to mean 0 and standard deviation 1 in every column, or data, as they are.
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
         coupling: How source and target samples are paired.  [default: the method's own]
         regularization: Regularization ε of the entropic coupling, a squared distance.  [default:
@@ -104,18 +108,19 @@ class Config:
         rtol: Relative tolerance of each step of an adaptive solver.
         atol: Absolute tolerance of each step of an adaptive solver.
         samples: Number of points to generate.
-        units: in which training saw a user's points; no option.
+        target_units, source_units: of a user's points, as training saw them; no options.
 
     Raises:
         ConfigError: for a value that its option does not allow.
     """
 
     method: str = option(FIRST, OneOf([*METHODS, CNF]), "cfm")
-    source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
+    source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE], SUFFIXES))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
     solver: str = option(FIRST, OneOf(SOLVERS), "dopri5")
     columns: tuple[str, ...] | None = option(FLOW, Names())
+    units: str = option(FLOW, OneOf([STANDARD, DATA]), STANDARD)
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
     regularization: float | None = option(FLOW, Number(0, 1e6))
@@ -141,7 +146,8 @@ class Config:
     rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     samples: int = option(SOLVING, Whole(2, 100_000), 2048)
-    units: Units | None = None
+    target_units: Units | None = None
+    source_units: Units | None = None
 
     def __post_init__(self):
         for name, each in OPTIONS.items():
@@ -167,8 +173,8 @@ class Config:
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
-        units = kept["units"]
-        return cls(**{**kept, "units": units and Units.from_json(units)})
+        sides = {name: kept[name] for name in ("target_units", "source_units")}
+        return cls(**kept | {name: each and Units.from_json(each) for name, each in sides.items()})
 
     def of_training(self) -> "Config":
         """This Config without what training ignores: how the flow is solved afterwards."""

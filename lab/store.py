@@ -19,7 +19,7 @@ import mlx.core as mx
 
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
-from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
+from lab.config import CNF, DATA, SOLVING_OPTIONS, Config, ConfigError
 from lab.run import Run, settle
 from models import TRAINABLE, build
 from training import (
@@ -101,6 +101,8 @@ def new_model(run: Run):
     """The untrained network of a run."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
+    if config.units == DATA and config.network == "mlp":
+        shape["scale"] = run.target.deviation
     learns_source = config.source == TRAINABLE
     mx.random.seed(config.seed)
     return build(
@@ -249,8 +251,8 @@ def load_to_resume(path, changes: dict) -> Learned:
         raise ConfigError(name, why)
     if learned.history.state is None:
         raise ConfigError("resume", f"'{path}' holds a network, and no training to go on with.")
-    if not learned.run.target.unchanged:
-        raise ConfigError("resume", f"'{config.target}' is not what it was when this began.")
+    for name in learned.run.changed_files:
+        raise ConfigError("resume", f"'{name}' is not what it was when this began.")
     config = replace(config, steps=max(steps, config.steps))
     return replace(learned, run=replace(learned.run, config=config))
 

@@ -20,8 +20,8 @@ def test_every_field_is_an_option_with_a_whole_sentence():
         sentence = HELP[name].partition("  [")[0]
         assert sentence.endswith("."), name
         assert sentence[0].isupper() and len(sentence.split()) >= 4, name
-    assert {each.name for each in fields(Config)} == {*OPTIONS, "units"}
-    assert set(HELP) >= {*OPTIONS, "units"}
+    assert {each.name for each in fields(Config)} == {*OPTIONS, "target_units", "source_units"}
+    assert set(HELP) >= {*OPTIONS}
 
 
 def test_the_help_page_tells_the_defaults_that_are():
