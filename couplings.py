@@ -227,8 +227,9 @@ def sinkhorn(x0, x1, regularization: float):
         left = mx.minimum(left, _left(before, change))  # what was near stays near
         if mx.max(left).item() <= TOLERANCE:
             return f, g, costs
+    worst = min(mx.max(left).item(), 1)
     warnings.warn(
-        f"the entropic plan pairs some points by a law still off by {min(mx.max(left).item(), 1):.0%} after "
+        f"the entropic plan pairs some points by a law still off by {worst:.0%} after "
         f"{MAX_SWEEPS:,} Sinkhorn iterations; a larger sigma or regularization converges sooner",
         SinkhornWarning,
         stacklevel=2,

@@ -22,6 +22,7 @@ from distributions import (
     curve,
     gaussian,
     gaussian_mixture,
+    own_units,
     standard_normal,
     units_of,
 )
@@ -34,7 +35,7 @@ __all__ += ["gaussian", "gaussian_mixture", "load_points", "standard_normal"]
 LONGEST_NAME = 40  # letters of a file's name, since file systems have a limit, of 255 bytes mostly
 
 
-def load_points(path, columns=None, units: Units | None = None) -> Points:
+def load_points(path, columns=None, units: Units | None = None, standard: bool = True) -> Points:
     """The points of a file as a dataset: .csv, .npy or .npz, see `files.tables.read_table`.
 
     Args:
@@ -43,6 +44,8 @@ def load_points(path, columns=None, units: Units | None = None) -> Points:
         units: those in which a network has seen the points that were in this file. Then these are
             the dataset's, whatever is in the file now; and a file that is not there any more gives
             a dataset that knows its units and cannot be sampled.
+        standard: without `units`, whether networks shall see mean 0 and standard deviation 1 in
+            every column; otherwise they see the points as they are.
 
     Raises:
         ValueError: for a file that cannot be used; one sentence says why.
@@ -57,7 +60,8 @@ def load_points(path, columns=None, units: Units | None = None) -> Points:
             f"the number of columns of '{path}' is {dim} now, and was {len(units.mean)} in training"
         )
     about = f"{count:,} points of {path}, drawn with replacement"
-    return Points.of(name_of(path), about, points, units or units_of(points, names))
+    made = units or (units_of if standard else own_units)(points, names)
+    return Points.of(name_of(path), about, points, made)
 
 
 def name_of(path) -> str:

@@ -168,6 +168,18 @@ class Points(Dataset):
     def unchanged(self) -> bool:
         return self.known and _digest(self.points) == self.units.digest
 
+    @property
+    def deviation(self) -> float:
+        """The root mean square, over the columns, of their standard deviations."""
+        return float(np.sqrt(self.points.var(axis=0).mean()))
+
+    def seen_in(self, units: Units) -> "Points":
+        """The same points, drawn in the units of others that they flow to."""
+        if not self.known:
+            return self
+        points = (self.points - np.array(units.mean)) / np.array(units.scale)
+        return replace(self, draw=_resampling(points))
+
     def standardized(self) -> Dataset:
         return replace(self, draw=_resampling(self.standard_points)) if self.known else self
 
@@ -185,6 +197,12 @@ def units_of(points: np.ndarray, columns: tuple[str, ...]) -> Units:
     return Units(tuple(mean.tolist()), tuple(scale.tolist()), columns, _digest(points))
 
 
+def own_units(points: np.ndarray, columns: tuple[str, ...]) -> Units:
+    """Units in which points (M, D) are as they are."""
+    dim = points.shape[1]
+    return Units((0.0,) * dim, (1.0,) * dim, columns, _digest(points))
+
+
 def a_few_points(dataset: Dataset, count: int, key) -> Points:
     """So many points of a dataset, or all if it has fewer, as a dataset in the same units."""
     if isinstance(dataset, Points):
@@ -192,7 +210,7 @@ def a_few_points(dataset: Dataset, count: int, key) -> Points:
         points, units = dataset.points[rows], dataset.units
     else:
         points = np.array(dataset.sample(count, key), np.float64)
-        units = Units((0.0,) * dataset.dim, (1.0,) * dataset.dim, dataset.columns, "")
+        units = own_units(points, dataset.columns)
     name = f"{len(points):,} point{'s' * (len(points) > 1)} of {dataset.name}"
     return Points.of(name, name, points, replace(units, digest=_digest(points)))
 

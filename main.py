@@ -174,10 +174,11 @@ def _flow_name(run: Run) -> str:
 
 
 def _report_points(run: Run):
-    """What was read from a user's file."""
-    if run.config.units:
-        names = listed(run.target.columns)
-        click.echo(f"target      {run.target.description}; columns: {names}")
+    """What was read from a user's files."""
+    for side in ("source", "target"):
+        points = getattr(run, side)
+        if getattr(run.config, f"{side}_units"):
+            click.echo(f"{side}      {points.description}; columns: {listed(points.columns)}")
 
 
 def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
@@ -189,7 +190,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
         )
     unit = ""
-    if units := run.config.units:
+    if units := run.config.target_units:
         unit = f", in squared units of '{run.config.target}'"
         if len(units.columns) > 1:
             _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])

@@ -105,6 +105,8 @@ class MLP(nn.Module):
         activation: a name in `ACTIVATIONS`.
         waves_of_t, waves_of_x: how many pairs of waves; 0 for t or x alone.
         times: 1, or 2 for the mean velocity from t to a later time.
+        scale: the unit of length, of x and of the velocity, in which the layers and the waves of x
+            see them; some standard deviation of the data.
     """
 
     def __init__(
@@ -116,10 +118,12 @@ class MLP(nn.Module):
         waves_of_t: int = 3,
         waves_of_x: int = 4,
         times: int = 1,
+        scale: float = 1.0,
     ):
         super().__init__()
         self.dim, self.width, self.depth = dim, width, depth
         self.waves_of_t, self.waves_of_x, self.times = waves_of_t, waves_of_x, times
+        self.scale = scale
         self.activation = _known(activation)
         inputs = dim * (1 + 2 * waves_of_x) + times * (1 + 2 * waves_of_t)
         sizes = [inputs, *[width] * depth, dim]
@@ -131,10 +135,11 @@ class MLP(nn.Module):
 
         With two times the mean velocity from t to `end`, in the shapes of t; if None, to t itself.
         """
+        x = self._in_units(x)
         h, activate = self._first(t, _beside(x, self._waves(x)), end), ACTIVATIONS[self.activation]
         for layer in self.layers[1:]:
             h = affine(layer.weight, layer.bias, activate(h))
-        return h
+        return self._out_of_units(h)
 
     @rowwise
     def with_jvp(self, t, x, directions):
@@ -146,13 +151,14 @@ class MLP(nn.Module):
             t, x: as the network takes them.
             directions: ε, (N, P, D), or (1, P, D) for the same at all points.
         """
+        x = self._in_units(x)  # by which the derivative does not change, as v has them too
         waves_of_x = self._waves(x)
         h = self._first(t, _beside(x, waves_of_x))
         along = [
             self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
         ]
         h, along = self._through(h, along)
-        return h, mx.stack(along, axis=1)
+        return self._out_of_units(h), mx.stack(along, axis=1)
 
     @rowwise
     def with_rate(self, t, x, end, t_rate, x_rate, end_rate):
@@ -166,15 +172,16 @@ class MLP(nn.Module):
             t_rate, end_rate: numbers.
             x_rate: (N, D), or None where x rests.
         """
+        x = self._in_units(x)
         waves_of_x, weight = self._waves(x), self.layers[0].weight
         rates = [(t, t_rate), (end - t, end_rate - t_rate)]
         turning = [rate * _slope_of_waves(time, self.waves_of_t) for time, rate in rates]
         moved = mx.concatenate(turning, axis=1)
         along = moved @ weight[:, -moved.shape[1] :].T
         if x_rate is not None:
-            along = along + self._first_along(x_rate, waves_of_x)
+            along = along + self._first_along(self._in_units(x_rate), waves_of_x)
         u, (rate,) = self._through(self._first(t, _beside(x, waves_of_x), end), [along])
-        return u, rate
+        return self._out_of_units(u), self._out_of_units(rate)
 
     def _through(self, h, along: list) -> tuple:
         """All layers after the first: what comes out, and its derivatives along directions."""
@@ -184,6 +191,12 @@ class MLP(nn.Module):
             h = affine(layer.weight, layer.bias, h)
             along = [_pushed(slope, a, layer.weight) for a in along]
         return h, along
+
+    def _in_units(self, x):
+        return x if self.scale == 1 else x / self.scale
+
+    def _out_of_units(self, h):
+        return h if self.scale == 1 else self.scale * h
 
     def _waves(self, x) -> list[tuple]:
         """cos and sin (N, D) of the coordinates times 2ᵏπ/8, each from those before it."""

@@ -170,7 +170,7 @@ def _kept(context, checkpoints, options: dict) -> list:
     solving["ode_steps"] = None
     kept = [store.load(path, **solving) for path in dict.fromkeys(checkpoints)]
     if kept:
-        for name in ("source", "target", "columns"):
+        for name in ("source", "target", "columns", "units"):
             if name not in given(context):
                 options[name] = getattr(kept[0].run.config, name)
     return kept

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import click
 
+from datasets import Points
 from files.whole import place_of
 from lab import store
 from lab.run import Run
+
+SIDES = "source", "target"
 
 
 def require_writable(
@@ -60,7 +63,8 @@ def require_runs(*runs: Run):
 
 def inputs_of(*runs: Run) -> list[Path]:
     """The files that hold the points of these runs."""
-    return [Path(run.config.target) for run in runs if run.config.units]
+    sides = [(getattr(run.config, side), getattr(run, side)) for run in runs for side in SIDES]
+    return [Path(file) for file, points in sides if isinstance(points, Points)]
 
 
 def _refuse(option: str, why: str):

@@ -196,8 +196,9 @@ def say_what_has_no_effect(context, *runs: Run):
 
 def warn_of_other_points(run: Run):
     """Warn where a user's points are not those that the flow was trained with."""
-    if run.target.known and not run.target.unchanged:
-        warn(f"'{run.config.target}' is not what it was when the flow was trained")
+    for name in run.changed_files:
+        if Path(name).exists():
+            warn(f"'{name}' is not what it was when the flow was trained")
 
 
 def warn(message):

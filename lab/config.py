@@ -1,10 +1,10 @@
 """Everything that describes a run, as one frozen record.
 
 A `Config` is made where a run begins: from the command line, from the file that an earlier run was
-kept in, or in Python. From then on it is read and never changed. Every field but `units` and
-`ancestors` is an option of the command line: its kind of value and its default are written here,
-and what its docstring says of it is what the help page says. A default of None depends on other
-choices; `run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
+kept in, or in Python. From then on it is read and never changed. Every field but the last three is
+an option of the command line: its kind of value and its default are written here, and what its
+docstring says of it is what the help page says. A default of None depends on other choices;
+`run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
 import json
@@ -39,6 +39,7 @@ EXACT_POINTS = 64  # of the target, that the exact field is made of
 MOST_EXACT_POINTS = 100_000
 
 REGRESS = ("pairs", "marginal")
+STANDARD, DATA = "standard", "data"  # units
 
 FIRST, FLOW, NETWORK, TRAINING = "What most people need", "Flow", "Network", "Training"
 LIKELIHOOD, SOLVING = "Maximum likelihood", "Solving"
@@ -84,15 +85,18 @@ class Config:
     Attributes:
         method: Flow-matching method. 'cnf' trains by maximum likelihood instead; 'meanflow' and
             'flowmap' learn maps, which need one evaluation; 'reflow' trains cfm and straightens it.
-        source: Distribution the flow starts from.  [default: 8gaussians, or normal where the
-            method, the dimension or a file of points asks for it]
+        source: Distribution the flow starts from: a dataset, or a file of points like the
+            target's.  [default: 8gaussians, or normal where the method, the dimension or a file of
+            points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
             for cnf, or 2,600 for meanflow and flowmap]
         solver: ODE solver that follows the flow.  [default: dopri5, or euler, which takes the
             steps of a map]
-        columns: Columns of the target's file to use, by name or by number from 1, for example
-            'x,y'.  [default: all]
+        columns: Columns of a file of points to use, by name or by number from 1, for example
+            'x,y'; of both files where there are two.  [default: all]
+        units: Units in which the network sees the points of the target's file: standard, shifted
+            and scaled to mean 0 and standard deviation 1 in every column, or data, as they are.
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
         coupling: How source and target samples are paired.  [default: the method's own]
         regularization: Regularization ε of the entropic coupling, a squared distance.  [default:
@@ -129,7 +133,7 @@ class Config:
         rtol: Relative tolerance of each step of an adaptive solver.
         atol: Absolute tolerance of each step of an adaptive solver.
         samples: Number of points to generate.
-        units: in which training saw a user's points; no option.
+        target_units, source_units: of a user's points, as training saw them; no options.
         ancestors: of a rectified flow, from the first to the one it learned from; no option.
 
     Raises:
@@ -137,11 +141,12 @@ class Config:
     """
 
     method: str = option(FIRST, OneOf([*METHODS, *MAPS, REFLOW, CNF]), "cfm")
-    source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
+    source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE], SUFFIXES))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
     solver: str | None = option(FIRST, OneOf(SOLVERS))
     columns: tuple[str, ...] | None = option(FLOW, Names())
+    units: str = option(FLOW, OneOf([STANDARD, DATA]), STANDARD)
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
     regularization: float | None = option(FLOW, Number(0, 1e6))
@@ -167,7 +172,8 @@ class Config:
     rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     samples: int = option(SOLVING, Whole(2, 100_000), 2048)
-    units: Units | None = None
+    target_units: Units | None = None
+    source_units: Units | None = None
     ancestors: tuple[Ancestor, ...] = ()
 
     def __post_init__(self):
@@ -194,9 +200,10 @@ class Config:
         names = {each.name for each in fields(cls)}
         for name in names ^ set(kept):
             raise ValueError(f"'{name}' is {'missing' if name in names else 'unknown'}")
-        units = kept["units"] and Units.from_json(kept["units"])
+        sides = {name: kept[name] for name in ("target_units", "source_units")}
+        sides = {name: each and Units.from_json(each) for name, each in sides.items()}
         ancestors = tuple(map(Ancestor.from_json, kept["ancestors"]))
-        config = cls(**{**kept, "units": units, "ancestors": ancestors})
+        config = cls(**kept | sides | {"ancestors": ancestors})
         for name, value in json.loads(json.dumps(config.to_json())).items():
             if value != kept[name]:
                 raise ValueError(f"'{name}' cannot be {shortened(repr(kept[name]))}")

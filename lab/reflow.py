@@ -23,7 +23,10 @@ from odeint import odeint
 
 PAIRS, PARTS = 2**16, 8  # of a flow, and the parts in which they are solved
 TEACHER = "cfm"  # unless a checkpoint is named
-KEPT = ("source", "target", "columns", "units", "network", "width", "depth", "activation", "seed")
+KEPT = (
+    *("source", "target", "columns", "units", "source_units", "target_units"),
+    *("network", "width", "depth", "activation", "seed"),
+)
 
 
 def reflowed(run: Run, field, path, **options) -> Run:

@@ -27,6 +27,7 @@ from lab.config import (
     MOST_EXACT_POINTS,
     OPTIONS,
     SOLVING_OPTIONS,
+    STANDARD,
     STEPS,
     TRAIN_FIXED_STEPS,
     USUAL_SOLVER,
@@ -54,7 +55,7 @@ class Run:
         config: the options. Defaults that depend on others are filled in; options without effect
             are as if they had not been given, so that the same training has the same config.
         method: one of `cfm.METHODS` or `maps.MAPS`, made, or `likelihood.MaximumLikelihood`.
-        source: where the flow starts.
+        source: where the flow starts, in the units that networks see.
         target: where it ends, in its own units; networks see `target.standardized()`.
     """
 
@@ -88,6 +89,12 @@ class Run:
         """The method's name, and the round of a flow that was rectified several times."""
         rounds = len(self.config.ancestors)
         return f"{self.config.method}{rounds}" if rounds > 1 else self.config.method
+
+    @property
+    def changed_files(self) -> list[str]:
+        """The files of points that are not what they were in training."""
+        sides = (self.config.source, self.source), (self.config.target, self.target)
+        return [file for file, points in sides if not points.unchanged]
 
     @property
     def is_exact(self) -> bool:
@@ -124,11 +131,14 @@ def settle(config: Config) -> Run:
         ConfigError: where options contradict each other.
     """
     target = _target(config)
-    if isinstance(target, Points):
-        config = replace(config, units=target.units)
     source = _source(config, target)
+    for side, points in (("target_units", target), ("source_units", source)):
+        if isinstance(points, Points):
+            config = replace(config, **{side: points.units})
     if source.dim != target.dim:
         source, target = _of_one_dimension(source, target)
+    if isinstance(source, Points) and isinstance(target, Points):
+        source = source.seen_in(target.units)
     make = _maximum_likelihood if config.method == CNF else _flow_matching
     method = make(config, source, target)
     config = _filled(config, method, source)
@@ -148,14 +158,24 @@ def settle(config: Config) -> Run:
 def _target(config: Config) -> Dataset:
     """The dataset, or a file's points: in the units in which a network has seen them, if it has."""
     name = config.target
-    if name in DATASETS:
-        if config.columns:
-            raise ConfigError("columns", f"columns are chosen from a file, and '{name}' is none.")
-        return DATASETS[name]
+    if name not in DATASETS:
+        return _points(config, "target", config.units == STANDARD)
+    if config.columns and not _is_file(config.source):
+        raise ConfigError("columns", f"columns are chosen from a file, and '{name}' is none.")
+    return DATASETS[name]
+
+
+def _is_file(source: str | None) -> bool:
+    return source not in (None, TRAINABLE, *DATASETS)
+
+
+def _points(config: Config, side: str, standard: bool) -> Points:
+    """The points of a file that is the source or the target."""
+    path, units = getattr(config, side), getattr(config, f"{side}_units")
     try:
-        return load_points(name, config.columns, config.units)
+        return load_points(path, config.columns, units, standard)
     except ValueError as error:
-        option = "columns" if isinstance(error, ColumnError) else "target"
+        option = "columns" if isinstance(error, ColumnError) else side
         raise ConfigError(option, f"{error}.") from None
 
 
@@ -165,6 +185,8 @@ def _source(config: Config, target: Dataset) -> Dataset:
         if config.method != CNF:
             raise ConfigError("source", f"'{TRAINABLE}' is learned by --method {CNF} only.")
         return replace(standard_normal(2), name=TRAINABLE, standard_normal=False)
+    if _is_file(name):
+        return _points(config, "source", standard=False)
     if name:
         return DATASETS[name]
     plain = target.dim == 2 and not isinstance(target, Points)
@@ -202,7 +224,7 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         raise ConfigError("weight_decay", f"'{usual}' has no weight decay; muon and adamw have.")
     return replace(
         config,
-        source=source.name,
+        source=config.source if isinstance(source, Points) else source.name,
         sigma=None if cnf else method.sigma,
         coupling=None if cnf or config.method == REFLOW else method.coupling.name,
         steps=config.steps or steps,
@@ -362,6 +384,8 @@ def without_effect(run: Run) -> dict[str, str]:
     if config.method != CNF and config.coupling != "entropic":
         pairs = config.coupling or "those of a flow"
         say(f"only entropic pairs have one, and these are {pairs}", "regularization")
+    if not isinstance(run.target, Points) or run.config.target_units is None:
+        say("only a target of a file has units of its own", "units")
     if config.ode_steps:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:

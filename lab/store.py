@@ -23,7 +23,7 @@ from cfm import REFLOW
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from keeping import load_training, save_checkpoint
-from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
+from lab.config import CNF, DATA, SOLVING_OPTIONS, Config, ConfigError
 from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run, settle
 from likelihood import CoarseSolveWarning
@@ -121,6 +121,8 @@ def _description(run: Run) -> dict:
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
     shape |= {"times": 2} if run.is_map else {}
+    if config.units == DATA and config.network == "mlp":
+        shape["scale"] = run.target.deviation
     return {
         "network": config.network,
         "shape": {"dim": run.target.dim, **shape},
@@ -320,8 +322,8 @@ def load_to_resume(path, changes: dict) -> Learned:
         raise ConfigError(name, why)
     if learned.history.state is None:
         raise ConfigError("resume", f"'{path}' holds a network, and no training to go on with.")
-    if not learned.run.target.unchanged:
-        raise ConfigError("resume", f"'{config.target}' is not what it was when this began.")
+    for name in learned.run.changed_files:
+        raise ConfigError("resume", f"'{name}' is not what it was when this began.")
     config = replace(config, steps=max(steps, config.steps))
     return replace(learned, run=replace(learned.run, config=config))
 

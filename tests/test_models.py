@@ -201,3 +201,18 @@ def test_every_network_takes_time_in_three_shapes(name):
     for t in (mx.full((4,), 0.7), mx.array(0.7), 0.7):
         np.testing.assert_allclose(np.array(model(t, x)), expected, atol=1e-6)
     assert str(model).endswith(f"{parameter_count(model):,} parameters)")
+
+
+def test_a_scale_is_a_change_of_units():
+    """v(t, x) = s u(t, x / s) and ∂v/∂x = ∂u/∂x at x / s, for the same weights."""
+    plain, scaled = MLP(width=16), MLP(width=16, scale=7.0)
+    scaled.update(plain.parameters())
+    t, x = mx.array(0.3), mx.random.normal((50, 2), key=mx.random.key(0)) * 7
+    directions = mx.random.normal((50, 3, 2), key=mx.random.key(1))
+    expected = plain.with_jvp(t, x / 7, directions)
+    np.testing.assert_allclose(scaled(t, x), 7 * expected[0], rtol=1e-5, atol=1e-5)
+    value, along = scaled.with_jvp(t, x, directions)
+    np.testing.assert_allclose(value, 7 * expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(along, expected[1], rtol=1e-5, atol=1e-5)
+    again = build(describe(scaled))
+    assert again.scale == 7.0
