@@ -33,6 +33,7 @@ from cli.options import (
     say_what_has_no_effect,
     usage_errors,
     warn,
+    with_noise,
 )
 from cli.page import page
 from cli.progress import training_progress
@@ -169,7 +170,7 @@ def _flow_name(run: Run) -> str:
         parts += ["exact" if config.points == EXACT_POINTS else f"exact{config.points}"]
     if not run.is_usual:
         parts += [run.source.name, Path(config.target).stem]
-    return "_".join([*parts, config.solver])
+    return "_".join([*parts, config.solver]) + with_noise(run)
 
 
 def _learn(run: Run, **how) -> Learned:
@@ -224,6 +225,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             f"excess      loss of fresh pairs {loss.loss:.3f}, least possible "
             f"{quoted(loss.floor, loss.floor_error)}; excess "
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
+            + (f", score off by {loss.score_error:.1%}" if run.config.diffusion else "")
         )
     unit = ""
     if units := run.config.units:
@@ -232,7 +234,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])
             unit += f", of which {widest} is the widest column"
     click.echo(
-        f"sampling    {run.config.samples:,} points with {run.config.solver}, "
+        f"sampling    {run.config.samples:,} points with {run.config.solver}{run.noise}, "
         f"{generated.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
         f"W2²         {quoted(distances.to_target, distances.error)} to "

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from files.whole import whole
 
-FORMAT, VERSION = "flow-matching-checkpoint", "4"
+FORMAT, VERSION = "flow-matching-checkpoint", "5"
 
 
 class CheckpointError(ValueError):

@@ -12,14 +12,16 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from cfm import METHODS
 from files.whole import whole
-from lab.config import CNF, Config, ConfigError
-from lab.evaluation import generate, of_network, of_solver
-from lab.run import Run, settle, solved_by
+from lab.config import CNF, SDE_SOLVER, Config, ConfigError
+from lab.evaluation import OF_LIKELIHOOD, generate, of_network, of_solver
+from lab.run import INSTEAD, Run, settle, solved_by
 from lab.store import Learned, find, learn
 from machine.processes import at_once, cores
 from metrics import quoted
 from odeint import OdeError
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 from training import NonFiniteLossError
 
@@ -67,6 +69,8 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[
     """What is to be run: for every method and seed, one run a solver.
 
     All flows start from one source: unless one is named, from the one that all methods can.
+    Stochastic solvers follow them with the noise of --diffusion, the others without; where there
+    is noise and no stochastic solver, one is added.
 
     Raises:
         ConfigError: where options make no sense together.
@@ -75,7 +79,11 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[
         raise ConfigError("nfe", "and --ode-steps both say how many steps to take; choose one.")
     if config.power is not None and "poly" not in methods:
         raise ConfigError("power", "is of 'poly', which is not compared.")
+    noise, solvers = config.diffusion, _with_noise(solvers, config.diffusion)
     steps = {solver: _steps(solver, nfe) or config.ode_steps for solver in solvers}
+    config = replace(config, diffusion=0.0)
+    if noise and not config.source and not all(_learns_score(method) for method in methods):
+        config = replace(config, source="normal")
 
     def settled(method, seed, config):
         return settle(replace(config, method=method, seed=seed, **_not_for(method)))
@@ -84,7 +92,23 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None) -> list[
         config = replace(config, source="normal")
     seeds = range(config.seed, config.seed + seeds)
     runs = [settled(method, seed, config) for method in methods for seed in seeds]
-    return [[solved_by(run, solver, steps[solver]) for solver in solvers] for run in runs]
+    if noise and all(run.no_score for run in runs):
+        raise ConfigError("diffusion", f"{runs[0].no_score}. {INSTEAD}")
+    return [[solved_by(run, solver, steps[solver], noise) for solver in solvers] for run in runs]
+
+
+def _with_noise(solvers, noise: float) -> list[str]:
+    """The solvers, and a stochastic one if there is noise and none among them."""
+    stochastic = [solver for solver in solvers if solver in SDE_SOLVERS]
+    if stochastic and not noise:
+        raise ConfigError(
+            "diffusion", f"0 is too little for '{stochastic[0]}', which follows a flow with noise."
+        )
+    return [*solvers] if stochastic or not noise else [*solvers, SDE_SOLVER]
+
+
+def _learns_score(method: str) -> bool:
+    return method != CNF and METHODS[method]().learns_score
 
 
 def _not_for(method: str) -> dict[str, None]:
@@ -97,15 +121,14 @@ def _not_for(method: str) -> dict[str, None]:
 
 def _steps(solver: str, nfe: int | None) -> int | None:
     """How many steps of a fixed solver make `nfe` evaluations."""
-    tableau = SOLVERS[solver]
-    if nfe is None or tableau.adaptive:
+    if nfe is None or (solver in SOLVERS and SOLVERS[solver].adaptive):
         return None
-    if nfe % tableau.stages:
+    each = SOLVERS[solver].stages if solver in SOLVERS else SDE_SOLVERS[solver].evaluations
+    if nfe % each:
         raise ConfigError(
-            "nfe",
-            f"{nfe} is no multiple of {tableau.stages}, the evaluations of a step of '{solver}'.",
+            "nfe", f"{nfe} is no multiple of {each}, the evaluations of a step of '{solver}'."
         )
-    return nfe // tableau.stages
+    return nfe // each
 
 
 def cost(planned: list[list[Run]], processes: int = 1) -> float:
@@ -246,6 +269,10 @@ def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -
 
 def _measured(run: Run, model, network: dict, known: dict) -> Cell:
     """One cell; `known` holds what others found that depends on source, target and seed alone."""
+    if run.config.diffusion:
+        if run.no_score:
+            return Cell(run, failure=run.no_score)
+        network = network | dict.fromkeys(OF_LIKELIHOOD)
     key = run.source.name, run.config.seed
     best, least = known.get(key, (None, None))
     try:
@@ -253,7 +280,7 @@ def _measured(run: Run, model, network: dict, known: dict) -> Cell:
         numbers = of_solver(run, model, generated, least)
     except OdeError as error:
         return Cell(run, failure=str(error))
-    known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"]
+    known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"] or least
     return Cell(run, numbers | network, generated.paths)
 
 
@@ -275,6 +302,8 @@ def heading(cells: list[Cell]) -> str:
     of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     best = [c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers]
     apart = f"; W2² between two true samples is {np.mean(best):.2g}" if best else ""
+    noise = max(cell.run.config.diffusion for cell in cells)
+    apart += f"; stochastic solvers with diffusion {noise:g}" if noise else ""
     spread = "standard error" if len(seeds) == 1 else "standard deviation over seeds"
     return f"{run.source.name} to {run.target.name}, {of_seeds}{apart}. ± is the {spread}."
 

@@ -20,11 +20,13 @@ from likelihood import DIVERGENCES
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import OPTIMIZERS
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 from training import LR_SCHEDULES
 
 CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training
+ODE_SOLVER, SDE_SOLVER = "dopri5", "stochastic-heun"  # of flows without noise, and with it
 FIXED_STEPS = 100  # of a solver that cannot choose its steps
 TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
@@ -65,7 +67,8 @@ class Config:
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
             for cnf]
-        solver: ODE solver that follows the flow.
+        solver: Solver that follows the flow: of the ordinary equation, or, with --diffusion, of the
+            stochastic one.  [default: dopri5, or stochastic-heun with --diffusion]
         columns: Columns of the target's file to use, by name or by number from 1, for example
             'x,y'.  [default: all]
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
@@ -99,6 +102,9 @@ class Config:
         divergence: How the divergence of the velocity is computed: exactly, or by Hutchinson's
             estimate.
         probes: Number of random directions in Hutchinson's estimate.
+        diffusion: Strength G of noise along the flow, which leaves the law at every time as it is;
+            0 follows the ordinary equation. Noise needs the score: of a source N(0, I) and
+            independent pairs, or of method sf2m.
         ode_steps: Number of equal steps the solver takes.  [default: as its error estimate
             allows, or 100 where it has none]
         rtol: Relative tolerance of each step of an adaptive solver.
@@ -114,7 +120,7 @@ class Config:
     source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE]))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
-    solver: str = option(FIRST, OneOf(SOLVERS), "dopri5")
+    solver: str | None = option(FIRST, OneOf([*SOLVERS, *SDE_SOLVERS]))
     columns: tuple[str, ...] | None = option(FLOW, Names())
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
@@ -137,6 +143,7 @@ class Config:
     gradient: str = option(LIKELIHOOD, OneOf(GRADIENTS), "direct")
     divergence: str = option(LIKELIHOOD, OneOf(DIVERGENCES), "exact")
     probes: int = option(LIKELIHOOD, Whole(1, 1000), 1)
+    diffusion: float = option(SOLVING, Number(0, 10), 0.0)
     ode_steps: int | None = option(SOLVING, Whole(1, 1_000_000))
     rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
@@ -178,4 +185,5 @@ class Config:
 OPTIONS = {each.name: each for each in fields(Config) if each.metadata}
 SAID = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", Config.__doc__ or "", re.MULTILINE)
 HELP = {name: " ".join(words.split()).replace(" [default", "  [default") for name, words in SAID}
-SOLVING_OPTIONS = ("solver", "ode_steps", "rtol", "atol", "samples")  # that training ignores
+# that training ignores
+SOLVING_OPTIONS = ("solver", "diffusion", "ode_steps", "rtol", "atol", "samples")

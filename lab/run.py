@@ -23,7 +23,9 @@ from lab.config import (
     EXACT_POINTS,
     FIXED_STEPS,
     MOST_EXACT_POINTS,
+    ODE_SOLVER,
     OPTIONS,
+    SDE_SOLVER,
     SOLVING_OPTIONS,
     STEPS,
     TRAIN_FIXED_STEPS,
@@ -33,10 +35,13 @@ from lab.config import (
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
 from models import NETWORKS, TRAINABLE
+from noise import why_no_score
 from optimizers import OPTIMIZERS
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 
 NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
+INSTEAD = "Use --source normal with independent pairs, as cfm and vp have; or --method sf2m."
 MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
 
 
@@ -92,7 +97,19 @@ class Run:
     def flow(self) -> str:
         """What flows where, in print."""
         exact = ", exact field" if self.is_exact else ""
-        return f"{self.title}{exact}, {self.source.name} to {self.target.name}"
+        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.noise}"
+
+    @property
+    def noise(self) -> str:
+        """How much noise there is along the flow, in print; nothing for none."""
+        return f", diffusion {self.config.diffusion:g}" if self.config.diffusion else ""
+
+    @property
+    def no_score(self) -> str | None:
+        """Why no score of the flow is known, in a sentence without its full stop; or None."""
+        if self.is_exact or getattr(self.method, "learns_score", False):
+            return None
+        return why_no_score(self.method, self.source)
 
 
 def settle(config: Config) -> Run:
@@ -117,6 +134,8 @@ def settle(config: Config) -> Run:
     elif config.points is not None:
         raise ConfigError("points", "only --network exact is made of points.")
     run = Run(config, method, source, target)
+    if config.diffusion and run.no_score:
+        raise ConfigError("diffusion", f"{run.no_score}. {INSTEAD}")
     if run.is_exact:
         return run
     idle = {name: OPTIONS[name].default for name in without_effect(run) if name in NOT_SOLVING}
@@ -146,7 +165,14 @@ def _source(config: Config, target: Dataset) -> Dataset:
     if name:
         return DATASETS[name]
     plain = target.dim == 2 and not isinstance(target, Points)
-    return DATASETS["8gaussians" if plain and config.method not in ("fm", CNF) else "normal"]
+    return DATASETS["8gaussians" if plain and not _asks_for_normal(config) else "normal"]
+
+
+def _asks_for_normal(config: Config) -> bool:
+    """Whether the method, or noise along the flow, asks for the source N(0, I)."""
+    if config.method in ("fm", CNF):
+        return True
+    return bool(config.diffusion) and not METHODS[config.method]().learns_score
 
 
 def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
@@ -189,20 +215,39 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         width=config.width or (CNF_WIDTH if cnf else _usual(config.network, "width")),
         activation=config.activation or _usual(config.network, "activation"),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
-        ode_steps=_ode_steps(config.solver, config.ode_steps),
+        solver=(solver := _solver(config)),
+        ode_steps=_ode_steps(solver, config.ode_steps),
     )
+
+
+def _solver(config: Config) -> str:
+    solver = config.solver or (SDE_SOLVER if config.diffusion else ODE_SOLVER)
+    if config.diffusion and solver in SOLVERS:
+        raise ConfigError(
+            "solver",
+            f"'{solver}' follows ordinary equations, and --diffusion makes a stochastic one. Use "
+            f"{' or '.join(SDE_SOLVERS)}.",
+        )
+    if not config.diffusion and solver in SDE_SOLVERS:
+        raise ConfigError(
+            "solver",
+            f"'{solver}' follows a flow with noise; say by --diffusion how much there is, or use "
+            f"{ODE_SOLVER}.",
+        )
+    return solver
 
 
 def _ode_steps(solver: str, steps: int | None) -> int | None:
     """The equal steps of a solver; None if it chooses its own."""
-    return steps if steps or SOLVERS[solver].adaptive else FIXED_STEPS
+    adaptive = solver in SOLVERS and SOLVERS[solver].adaptive
+    return steps if steps or adaptive else FIXED_STEPS
 
 
-def solved_by(run: Run, solver: str, steps: int | None) -> Run:
-    """The same run, its flow followed by another solver."""
-    return replace(
-        run, config=replace(run.config, solver=solver, ode_steps=_ode_steps(solver, steps))
-    )
+def solved_by(run: Run, solver: str, steps: int | None, diffusion: float = 0.0) -> Run:
+    """The same run, its flow followed by another solver; with noise, if that is stochastic."""
+    how = {"solver": solver, "ode_steps": _ode_steps(solver, steps)}
+    how["diffusion"] = diffusion if solver in SDE_SOLVERS else 0.0
+    return replace(run, config=replace(run.config, **how))
 
 
 def _usual(network: str, name: str):
@@ -265,7 +310,8 @@ def _flow_matching(config: Config, source: Dataset, target: Dataset) -> Method:
 
 
 def _check_marginal(config: Config, method, source: Dataset):
-    if config.method == CNF or method.coupling.match is not None or source.mixture is None:
+    known = config.method != CNF and method.coupling.match is None and source.mixture is not None
+    if not known or method.learns_score:
         raise ConfigError(
             "regress",
             "'marginal' is known for independent pairs and a source of Gaussians only. Use "

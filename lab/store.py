@@ -22,6 +22,7 @@ from files.checkpoints import CheckpointError
 from lab.config import CNF, SOLVING_OPTIONS, Config, ConfigError
 from lab.run import Run, settle
 from models import TRAINABLE, build
+from sde import SDE_SOLVERS
 from training import (
     LOOK_EVERY,
     History,
@@ -107,6 +108,7 @@ def new_model(run: Run):
             "network": config.network,
             "shape": {"dim": run.target.dim, **shape},
             "learns_source": learns_source,
+            "learns_score": getattr(run.method, "learns_score", False),
         }
     )
 
@@ -211,7 +213,10 @@ def load(path, **changes) -> Learned:
     model, config, history, _ = _read(path)
     changes = {name: value for name, value in changes.items() if value is not None}
     if "solver" in changes:
-        changes = {"ode_steps": None, **changes}
+        noise = {} if changes["solver"] in SDE_SOLVERS else {"diffusion": 0.0}
+        changes = {"ode_steps": None} | noise | changes
+    elif bool(changes.get("diffusion", config.diffusion)) != bool(config.diffusion):
+        changes = {"solver": None, "ode_steps": None} | changes
     run = settle(replace(config, **changes))
     return Learned(_with_learned_source(run, model), model, history, Path(path), found=True)
 

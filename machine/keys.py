@@ -7,7 +7,7 @@ generator (`mx.random.seed`). The draws of training step n depend on the seed an
 import mlx.core as mx
 
 # Step numbers that no training reaches, for what is drawn after it.
-EVALUATION, PATH_SHAPE, LAW_OF_TRAINING, SAMPLES, PROBES = (2**32 - k for k in range(1, 6))
+EVALUATION, PATH_SHAPE, LAW_OF_TRAINING, SAMPLES, PROBES, NOISE = (2**32 - k for k in range(1, 7))
 
 
 def step_key(seed: int, step: int):

@@ -18,6 +18,8 @@ MARGIN = 0.2  # of the box around the target
 
 
 def refusal(run) -> str | None:
+    if run.config.diffusion:
+        return "'density' is known of the flow alone, not with noise: leave out --diffusion."
     if run.target.dim > 2:
         return f"'density' is drawn in one and two dimensions, and the flow has {run.target.dim}."
     if run.source.log_prob is None:

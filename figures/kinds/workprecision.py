@@ -22,6 +22,15 @@ COLOURS = (
 MARKERS = "osD^vPX<>*hdp"  # one more than colours, so that it takes long until a pair comes again
 
 
+def refusal(run) -> str | None:
+    if run.config.diffusion:
+        return (
+            "'workprecision' is how near solvers carry a point to its place, and with noise it has "
+            "none: leave out --diffusion."
+        )
+    return None
+
+
 def draw(out: Path, subject: Subject):
     adaptive = {name for name, tableau in SOLVERS.items() if tableau.adaptive}
     curves = work_precision(subject.run, subject.field)
