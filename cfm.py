@@ -136,6 +136,7 @@ class Method:
     sigma: float
     coupling: Coupling
     normal_source: bool = False
+    learns_score = False  # beside the velocity
 
     def mean(self, t, x0, x1):
         """α(t) x1 + β(t) x0, the mean (N, D) of p_t(x | x0, x1); t is (N,), (N, 1) or a scalar."""
@@ -192,6 +193,32 @@ class Method:
         return t, mx.random.normal(shape, key=noise_key)
 
 
+@dataclass(frozen=True)
+class ScoreMethod(Method):
+    """A method whose network has a second head, `model.score`, for ∇ log p_t (Tong et al. 2023b).
+
+    Given the pair, the score of xt is −ε/σ(t), whose size has no bound where σ(t) falls to 0. So
+    it is learned with the weight σ(t)²: by the mean of (σ(t) score(t, xt) + ε)², beside the loss of
+    the velocity. A network without such a head learns the velocity alone.
+    """
+
+    learns_score = True
+
+    def examples(self, x0, x1, key):
+        """t (N, 1), xt (N, D), and ut beside ε (N, 2D)."""
+        t, noise = self.draw(x0.shape, key)
+        xt, ut = self.sample(t, x0, x1, noise)
+        return t, xt, mx.concatenate([ut, noise], axis=1)
+
+    def error(self, model, t, xt, shown):
+        """The losses of both heads, added."""
+        ut, noise = mx.split(shown, 2, axis=1)
+        loss = super().error(model, t, xt, ut)
+        if not hasattr(model, "score"):
+            return loss
+        return loss + mx.mean(mx.square(self.std(t) * model.score(t, xt) + noise))
+
+
 def coupling_key(key):
     """The part of a batch's key that is for its coupling."""
     return mx.random.split(key, 3)[0]
@@ -207,13 +234,17 @@ def _method(
     sigma: float = 0.0,
     coupling: str = "independent",
     normal_source: bool = False,
+    kind: type[Method] = Method,
+    and_so: str = "",
 ) -> Callable[..., Method]:
     """An entry of `METHODS`: a function that makes the method, with another σ or coupling if asked.
 
     Args:
         path: σ → its schedule; the first line of its docstring says what the method is.
+        kind: the class of the method.
+        and_so: what the method is besides.
     """
-    about = (inspect.getdoc(path) or "").partition("\n")[0].removesuffix(".")
+    about = (inspect.getdoc(path) or "").partition("\n")[0].removesuffix(".") + and_so
     default_sigma, default_coupling = sigma, coupling
 
     def build(
@@ -231,7 +262,7 @@ def _method(
         if regularization is None:  # Tong et al. 2024, Prop. 3.5
             regularization = 2 * sigma**2 if path is bridge else REGULARIZATION
         pairing = COUPLINGS[coupling or default_coupling](regularization)
-        return Method(name, title, about, schedule, sigma, pairing, normal_source)
+        return kind(name, title, about, schedule, sigma, pairing, normal_source)
 
     build.__doc__ = f"{title}; unless given, σ is {sigma:g} and the coupling {coupling}."
     return build
@@ -243,6 +274,15 @@ METHODS: dict[str, Callable[..., Method]] = {
     "fm": _method("fm", "Lipman's flow matching", shrinking, 1e-3, normal_source=True),
     "ot": _method("ot", "Optimal-transport CFM", straight, 0.1, "ot"),
     "sb": _method("sb", "Schrödinger-bridge CFM", bridge, 0.5, "entropic"),
+    "sf2m": _method(
+        "sf2m",
+        "Simulation-free score and flow matching",
+        bridge,
+        0.5,
+        "entropic",
+        kind=ScoreMethod,
+        and_so="; their score is learned too (Tong et al. 2023b)",
+    ),
     "poly": _method("poly", "Polynomial scheduler", polynomial, 0.0),
     "cosine": _method("cosine", "Raised-cosine scheduler", raised_cosine, 0.0),
 }

@@ -110,6 +110,16 @@ class ExactVelocity:
         stds = self.source.std, self.target.std
         return _mean_velocity(schedule, t, x, *stds, self._posterior_means)
 
+    @rowwise
+    def score(self, t, x):
+        """∇ log p_t(x), (N, D); nearer than `NEAREST` to where there is none, what it is there."""
+        schedule = self.method.schedule
+        t = mx.clip(column(t, x.dtype), 0, 1 - self._margin())
+        (alpha, beta, sigma), _ = schedule(t)
+        variance = (beta * self.source.std) ** 2 + (alpha * self.target.std) ** 2 + sigma**2
+        y, m = self._posterior_means(x, alpha, beta, variance)
+        return (alpha * y + beta * m - x) / variance
+
     def _margin(self) -> float:
         schedule = self.method.schedule
         (_, beta, sigma), _ = schedule(mx.ones((1, 1)))

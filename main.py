@@ -38,6 +38,7 @@ from cli.options import (
     retrain,
     say_what_has_no_effect,
     usage_errors,
+    with_noise,
 )
 from cli.page import page
 from cli.reflow import reflow
@@ -170,7 +171,7 @@ def _flow_name(run: Run) -> str:
         parts += ["exact" if config.points == EXACT_POINTS else f"exact{config.points}"]
     if not run.is_usual:
         parts += [run.source.name, name_of(config.target)]
-    return "_".join([*parts, config.solver])
+    return "_".join([*parts, config.solver]) + with_noise(run)
 
 
 def _report_points(run: Run):
@@ -188,6 +189,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             f"excess      loss of fresh pairs {loss.loss:.3f}, least possible "
             f"{quoted(loss.floor, loss.floor_error)}; excess "
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
+            + (f", score off by {loss.score_error:.1%}" if run.config.diffusion else "")
         )
     unit = ""
     if units := run.config.target_units:
@@ -196,7 +198,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
             _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])
             unit += f", of which {widest} is the widest column"
     click.echo(
-        f"sampling    {run.config.samples:,} points with {run.config.solver}, "
+        f"sampling    {run.config.samples:,} points with {run.config.solver}{run.noise}, "
         f"{generated.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
         f"W2²         {quoted(distances.to_target, distances.error)} to "

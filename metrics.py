@@ -13,6 +13,7 @@ import numpy as np
 from cfm import Method
 from couplings import optimal_assignment
 from datasets import Dataset
+from noise import LATEST
 from odeint import odeint
 
 
@@ -162,6 +163,7 @@ class ExcessLoss:
         excess: loss − floor, over the same pairs.
         excess_error: its standard error.
         velocity_error: √(E‖v − u‖² / E‖u‖²) over (t, xt).
+        score_error: see the function `score_error`; None where no score is known.
     """
 
     loss: float
@@ -170,6 +172,7 @@ class ExcessLoss:
     excess: float
     excess_error: float
     velocity_error: float
+    score_error: float | None = None
 
 
 def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, count: int, key):
@@ -181,6 +184,20 @@ def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, 
     relative = math.sqrt(((v - u) ** 2).sum() / (u**2).sum())
     excess = mean_and_error(loss - floor)
     return ExcessLoss(float(loss.mean()), *mean_and_error(floor), *excess, relative)
+
+
+def score_error(score, exact, method, source: Dataset, target: Dataset, count: int, key) -> float:
+    """How far a score is off the exact one, on `count` fresh pairs: √(E b²‖s − s*‖² / E b²‖s*‖²).
+
+    b² = β² s² + σ² is the variance of xt around α x1, for a source of Gaussians of variance s².
+    The score itself grows without bound where b falls to 0, as it does at the end of most paths.
+    """
+    t, xt, _ = _fresh(method, source, target, count, key)
+    t = mx.minimum(t, LATEST)
+    (_, beta, sigma), _ = method.schedule(t)
+    b = mx.sqrt((beta * source.mixture.std) ** 2 + sigma**2)
+    found, best = (np.array(b * each(t, xt), np.float64) for each in (score, exact))
+    return math.sqrt(((found - best) ** 2).sum() / (best**2).sum())
 
 
 def error_over_time(field, exact, method, source, target, count: int, parts: int, key):

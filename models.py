@@ -319,7 +319,8 @@ def describe(model: nn.Module) -> dict:
     names = {network: name for name, network in NETWORKS.items()}
     shape = {name: getattr(model, name) for name in inspect.signature(type(model)).parameters}
     learns_source = isinstance(getattr(model, "source", None), TrainableNormal)
-    return {"network": names[type(model)], "shape": shape, "learns_source": learns_source}
+    learns = {"learns_source": learns_source, "learns_score": hasattr(model, "score")}
+    return {"network": names[type(model)], "shape": shape, **learns}
 
 
 def build(description: dict) -> nn.Module:
@@ -327,6 +328,8 @@ def build(description: dict) -> nn.Module:
     model = NETWORKS[description["network"]](**description["shape"])
     if description["learns_source"]:
         model.source = TrainableNormal(description["shape"]["dim"])
+    if description["learns_score"]:  # a second head, as large as the first
+        model.score = NETWORKS[description["network"]](**description["shape"])
     return model
 
 

@@ -18,6 +18,7 @@ from cli.options import (
     out,
     usage_errors,
     warn,
+    with_noise,
 )
 from cli.progress import overall_progress
 from cli.values import WritablePath
@@ -52,12 +53,13 @@ def animate(context, checkpoint, out, seconds, **changes):
     Example:
       python main.py animate --last --out media/flow.gif
     """
-    out = out or Path("media", f"{checkpoint.stem}.gif")
+    with usage_errors():
+        learned = store.load(checkpoint, **changes)
+        out = out or Path("media", f"{checkpoint.stem}{with_noise(learned.run)}.gif")
+        require_writable(out, inputs=[checkpoint, *inputs_of(learned.run)])
     if out.suffix.lower() == ".html" and "seconds" in given(context):
         warn("--seconds has no effect: whoever looks at a page sets its pace")
     with usage_errors():
-        learned = store.load(checkpoint, **changes)
-        require_writable(out, inputs=[checkpoint, *inputs_of(learned.run)])
         run, paths = learned.run, evaluation.paths(learned.run, learned.field)
         target = target_sample(run) if run.target.known else None
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}

@@ -51,7 +51,8 @@ HISTOGRAMS = "divergence of histograms, nats"
     names=("--solver", "solvers"),
     multiple=True,
     default=["euler", "rk4", "dopri5"],
-    help="ODE solver; may be given several times.",
+    help="Solver; may be given several times. With --diffusion a stochastic one is among them, "
+    "which follows the flows with noise.",
 )
 @config_options("method", "solver", "points", "network")
 @config_option("network", help="Network to train.", kind=OneOf(NETWORKS))

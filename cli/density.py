@@ -51,7 +51,7 @@ def density(context, checkpoint, out, samples, **how):
     from figures.kinds.density import densities, plot_density
 
     with usage_errors():
-        learned = store.load(checkpoint)
+        learned = store.load(checkpoint, diffusion=0.0)  # densities are the flow's alone
         run, drawable = learned.run, learned.run.target.dim <= 2
         if out and not drawable:
             raise ConfigError(

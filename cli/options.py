@@ -194,6 +194,11 @@ def say_what_has_no_effect(context, *runs: Run):
             warn(f"{option} has no effect: {reasons[0][name]}")
 
 
+def with_noise(run: Run) -> str:
+    """What the name of a file says of the noise along a flow."""
+    return f"_diffusion{run.config.diffusion:g}" if run.config.diffusion else ""
+
+
 def warn_of_other_points(run: Run):
     """Warn where a user's points are not those that the flow was trained with."""
     for name in run.changed_files:

@@ -14,6 +14,7 @@ from cli.options import (
     other_solving,
     out,
     usage_errors,
+    with_noise,
 )
 from cli.files import inputs_of, require_writable
 from cli.progress import overall_progress
@@ -55,10 +56,10 @@ def sample(checkpoint, out, log_prob, samples, **changes):
     Example:
       python main.py sample --last -n 1000 --log-prob --out samples.csv
     """
-    out = out or Path("runs", f"{checkpoint.stem}_samples.npy")
     with usage_errors():
         learned = store.load(checkpoint, **changes)
         run = learned.run
+        out = out or Path("runs", f"{checkpoint.stem}_samples{with_noise(run)}.npy")
         require_writable(out, inputs=[checkpoint, *inputs_of(run)])
         names = [*run.target.columns, *(["log_prob"] if log_prob else [])]
         digits = 17 if isinstance(run.target, Points) else 9
@@ -66,7 +67,9 @@ def sample(checkpoint, out, log_prob, samples, **changes):
             parts = evaluation.sample_in_parts(run, learned.field, samples, log_prob)
             write_rows(out, _shown(parts, show), samples, names, digits)
     many = f"{samples:,} point{'s' if samples > 1 else ''}"
-    click.echo(f"checkpoint  {checkpoint}\nsamples     {out}: {many} with {run.config.solver}")
+    click.echo(
+        f"checkpoint  {checkpoint}\nsamples     {out}: {many} with {run.config.solver}{run.noise}"
+    )
 
 
 def _shown(parts: Iterable, show: Callable) -> Iterator:

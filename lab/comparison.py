@@ -15,13 +15,14 @@ import numpy as np
 
 from cfm import REFLOW
 from files.whole import whole
-from lab.config import CNF, Config, ConfigError
-from lab.evaluation import generate, of_network, of_solver
-from lab.run import MAP_SOLVER, Run, settle, solved_by
+from lab.config import CNF, SDE_SOLVER, Config, ConfigError
+from lab.evaluation import OF_LIKELIHOOD, generate, of_network, of_solver
+from lab.run import FLOWS, INSTEAD, MAP_SOLVER, Run, settle, solved_by
 from lab.store import Learned, find, learn
 from machine.processes import at_once, cores
 from metrics import quoted
 from odeint import OdeError
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 from training import TrainingError
 
@@ -71,6 +72,8 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=())
     """What is to be run: for every method and seed, and what is learned already, one run a solver.
 
     All flows start from one source: unless one is named, from the one that all methods can.
+    Stochastic solvers follow them with the noise of --diffusion, the others without; where there
+    is noise and no stochastic solver, one is added.
 
     Raises:
         ConfigError: where options make no sense together.
@@ -79,8 +82,12 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=())
         raise ConfigError("nfe", "and --ode-steps both say how many steps to take; choose one.")
     if config.power is not None and "poly" not in methods:
         raise ConfigError("power", "is of 'poly', which is not compared.")
+    noise, solvers = config.diffusion, _with_noise(solvers, config.diffusion)
     for solver in solvers:
         _steps(solver, nfe)
+    config = replace(config, diffusion=0.0)
+    if noise and not config.source and not all(_learns_score(method) for method in methods):
+        config = replace(config, source="normal")
 
     def settled(method, seed, config):
         changes = {"ode_steps": None, "solver": None, **_not_for(method)}
@@ -92,14 +99,16 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=())
     runs = [settled(method, seed, config) for method in methods for seed in seeds]
     runs += [each.run for each in kept]
     _check_apart(runs)
-    return [_by_each(run, solvers, nfe, config.ode_steps) for run in runs]
+    if noise and all(run.no_score for run in runs):
+        raise ConfigError("diffusion", f"{runs[0].no_score}. {INSTEAD}")
+    return [_by_each(run, solvers, nfe, config.ode_steps, noise) for run in runs]
 
 
-def _by_each(run: Run, solvers, nfe: int | None, steps: int | None) -> list[Run]:
+def _by_each(run: Run, solvers, nfe: int | None, steps: int | None, noise: float) -> list[Run]:
     """A run, followed by each solver; of a map only once, since it takes steps of its own."""
     if run.is_map:
         return [solved_by(run, MAP_SOLVER, nfe or steps)]
-    return [solved_by(run, solver, _steps(solver, nfe) or steps) for solver in solvers]
+    return [solved_by(run, solver, _steps(solver, nfe) or steps, noise) for solver in solvers]
 
 
 def _check_apart(runs: list[Run]):
@@ -120,6 +129,20 @@ def _check_apart(runs: list[Run]):
         seen.add((run.label, run.config.seed))
 
 
+def _with_noise(solvers, noise: float) -> list[str]:
+    """The solvers, and a stochastic one if there is noise and none among them."""
+    stochastic = [solver for solver in solvers if solver in SDE_SOLVERS]
+    if stochastic and not noise:
+        raise ConfigError(
+            "diffusion", f"0 is too little for '{stochastic[0]}', which follows a flow with noise."
+        )
+    return [*solvers] if stochastic or not noise else [*solvers, SDE_SOLVER]
+
+
+def _learns_score(method: str) -> bool:
+    return method in FLOWS and FLOWS[method]().learns_score
+
+
 def _not_for(method: str) -> dict[str, None]:
     """The options that a method has not, taken back."""
     names = ["power"] if method != "poly" else []
@@ -130,15 +153,14 @@ def _not_for(method: str) -> dict[str, None]:
 
 def _steps(solver: str, nfe: int | None) -> int | None:
     """How many steps of a fixed solver make `nfe` evaluations."""
-    tableau = SOLVERS[solver]
-    if nfe is None or tableau.adaptive:
+    if nfe is None or (solver in SOLVERS and SOLVERS[solver].adaptive):
         return None
-    if nfe % tableau.stages:
+    each = SOLVERS[solver].stages if solver in SOLVERS else SDE_SOLVERS[solver].evaluations
+    if nfe % each:
         raise ConfigError(
-            "nfe",
-            f"{nfe} is no multiple of {tableau.stages}, the evaluations of a step of '{solver}'.",
+            "nfe", f"{nfe} is no multiple of {each}, the evaluations of a step of '{solver}'."
         )
-    return nfe // tableau.stages
+    return nfe // each
 
 
 def cost(planned: list[list[Run]], processes: int = 1, kept=()) -> float:
@@ -297,6 +319,10 @@ def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -
 
 def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]:
     """One cell; `known` holds what others found that depends on source, target and seed alone."""
+    without = dict.fromkeys(OF_LIKELIHOOD) if run.config.diffusion else {}
+    if run.config.diffusion and run.no_score:
+        yield Cell(run, failure=run.no_score)
+        return
     key = run.source.name, run.config.seed
     best, least = known.get(key, (None, None))
     try:
@@ -305,8 +331,8 @@ def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]
     except OdeError as error:
         yield Cell(run, failure=str(error))
         return
-    known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"]
-    yield Cell(run, numbers | network(), generated.paths)
+    known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"] or least
+    yield Cell(run, numbers | network() | without, generated.paths)
 
 
 def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
@@ -327,6 +353,8 @@ def heading(cells: list[Cell]) -> str:
     of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     best = [c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers]
     apart = f"; W2² between two true samples is {np.mean(best):.2g}" if best else ""
+    noise = max(cell.run.config.diffusion for cell in cells)
+    apart += f"; stochastic solvers with diffusion {noise:g}" if noise else ""
     spread = "standard error" if len(seeds) == 1 else "standard deviation over seeds"
     return f"{run.source.name} to {run.target.name}, {of_seeds}{apart}. ± is the {spread}."
 

@@ -22,11 +22,12 @@ from maps import MAPS
 from models import ACTIVATIONS, NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import LR_SCHEDULES, OPTIMIZERS
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 
 CNF = "cnf"  # the method that is trained by maximum likelihood
 EXACT = "exact"  # in place of a network: the exact field, which needs no training
-USUAL_SOLVER = "dopri5"
+ODE_SOLVER, SDE_SOLVER = "dopri5", "stochastic-heun"  # of flows without noise, and with it
 FIXED_STEPS = 100  # of a solver that cannot choose its steps
 TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
@@ -91,8 +92,9 @@ class Config:
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
         steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
             for cnf, or 2,600 for meanflow and flowmap]
-        solver: ODE solver that follows the flow.  [default: dopri5, or euler, which takes the
-            steps of a map]
+        solver: Solver that follows the flow: of the ordinary equation, or, with --diffusion, of the
+            stochastic one.  [default: dopri5, or stochastic-heun with --diffusion, or euler, which
+            takes the steps of a map]
         columns: Columns of a file of points to use, by name or by number from 1, for example
             'x,y'; of both files where there are two.  [default: all]
         units: Units in which the network sees the points of the target's file: standard, shifted
@@ -128,6 +130,9 @@ class Config:
         divergence: How the divergence of the velocity is computed: exactly, or by Hutchinson's
             estimate.
         probes: Number of random directions in Hutchinson's estimate.
+        diffusion: Strength G of noise along the flow, which leaves the law at every time as it is;
+            0 follows the ordinary equation. Noise needs the score: of a source N(0, I) and
+            independent pairs, or of method sf2m.
         ode_steps: Number of equal steps the solver takes.  [default: as its error estimate
             allows, or 1 of a map, or 100 where it has none]
         rtol: Relative tolerance of each step of an adaptive solver.
@@ -144,7 +149,7 @@ class Config:
     source: str | None = option(FIRST, OneOf([*DATASETS, TRAINABLE], SUFFIXES))
     target: str = option(FIRST, OneOf(DATASETS, SUFFIXES), "moons")
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
-    solver: str | None = option(FIRST, OneOf(SOLVERS))
+    solver: str | None = option(FIRST, OneOf([*SOLVERS, *SDE_SOLVERS]))
     columns: tuple[str, ...] | None = option(FLOW, Names())
     units: str = option(FLOW, OneOf([STANDARD, DATA]), STANDARD)
     sigma: float | None = option(FLOW, Number(0, 10))
@@ -168,6 +173,7 @@ class Config:
     gradient: str = option(LIKELIHOOD, OneOf(GRADIENTS), "direct")
     divergence: str = option(LIKELIHOOD, OneOf(DIVERGENCES), "exact")
     probes: int = option(LIKELIHOOD, Whole(1, 1000), 1)
+    diffusion: float = option(SOLVING, Number(0, 10), 0.0)
     ode_steps: int | None = option(SOLVING, Whole(1, 1_000_000))
     rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
     atol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
@@ -217,4 +223,5 @@ class Config:
 OPTIONS = {each.name: each for each in fields(Config) if each.metadata}
 SAID = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", Config.__doc__ or "", re.MULTILINE)
 HELP = {name: " ".join(words.split()).replace(" [default", "  [default") for name, words in SAID}
-SOLVING_OPTIONS = ("solver", "ode_steps", "rtol", "atol", "samples")  # that training ignores
+# that training ignores
+SOLVING_OPTIONS = ("solver", "diffusion", "ode_steps", "rtol", "atol", "samples")

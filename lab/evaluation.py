@@ -5,7 +5,7 @@ Every number is in the units of the target, except losses, which are in those th
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -20,10 +20,13 @@ from metrics import (
     flow_distances,
     excess_loss,
     mean_and_error,
+    score_error,
     w2_squared,
 )
+from noise import NoisyFlow, score_of
 from odeint import Solution, odeint
-from machine.keys import PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
+from sde import sdeint
+from machine.keys import NOISE, PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
 from lab.config import CNF
 from lab.run import Run
 
@@ -52,11 +55,24 @@ class Generated:
     distances: FlowDistances
 
 
+def solve(run: Run, field, x0, times, key, **how) -> Solution:
+    """The flow of x0 (N, D) by the run's solver; if there is noise along it, the key decides it.
+
+    `how` takes the place of the run's own arguments of `odeint`.
+    """
+    how = run.solving | how
+    if not run.config.diffusion:
+        return odeint(run.followed(field), x0, times, **how)
+    score = score_of(run.method, run.source, field)
+    flow = NoisyFlow(run.method, score, field, run.config.diffusion)
+    how = {name: how[name] for name in ("solver", "steps")}
+    return sdeint(flow.drift, flow.diffusion, x0, times, key=key, **how)
+
+
 def _follow(run: Run, field, count: int, **how) -> Solution:
     """The flow of fresh source samples, in the units the network sees."""
     x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
-    times = np.linspace(0, 1, FRAMES)
-    solution = odeint(run.followed(field), x0, times, **run.solving | how)
+    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), _noise_keys(run)[0], **how)
     mx.eval(solution.x)
     return solution
 
@@ -76,8 +92,9 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
     began = time.perf_counter()
     solution = _follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
+    noise_keys = iter(_noise_keys(run)[1:])
     distances = flow_distances(
-        lambda x0: _ends(run, field, x0),
+        lambda x0: _ends(run, field, x0, next(noise_keys)),
         run.source,
         run.target,
         min(run.config.samples, W2_POINTS),
@@ -87,10 +104,14 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
     return Generated(solution, run.target.restore(solution.x), seconds, distances)
 
 
-def _ends(run: Run, field, x0) -> np.ndarray:
+def _noise_keys(run: Run):
+    """Keys for the noise along the paths that are shown, and in every draw of distances."""
+    return mx.random.split(step_key(run.config.seed, NOISE), 1 + W2_DRAWS)
+
+
+def _ends(run: Run, field, x0, key) -> np.ndarray:
     """Where the flow carries x0, in the target's units."""
-    field = run.followed(field)
-    return run.target.restore(odeint(field, x0, [0.0, 1.0], dense=False, **run.solving).x[-1])
+    return run.target.restore(solve(run, field, x0, [0.0, 1.0], key, dense=False).x[-1])
 
 
 def best_field(run: Run):
@@ -107,8 +128,12 @@ def excess(run: Run, field) -> ExcessLoss | None:
     if best is None:
         return None
     _, pairs_key = mx.random.split(evaluation_keys(run.config.seed)[2])
-    target = run.target.standardized()
-    return excess_loss(field, best, run.method, run.source, target, EXCESS_PAIRS, pairs_key)
+    on = run.method, run.source, run.target.standardized(), EXCESS_PAIRS, pairs_key
+    found = excess_loss(field, best, *on)
+    if run.no_score:
+        return found
+    score = score_of(run.method, run.source, field)
+    return replace(found, score_error=score_error(score, best.score, *on))
 
 
 @dataclass(frozen=True)
@@ -160,10 +185,15 @@ def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iter
     if log_prob:
         _require_log_density(run)
     there, back = _by_the_same_steps(**run.solving), _by_the_same_steps(**_fine(run))
-    key, nothing = step_key(run.config.seed, SAMPLES), mx.zeros(PART)
+    key, noise_key = (step_key(run.config.seed, part) for part in (SAMPLES, NOISE))
+    nothing = mx.zeros(PART)
     for start in range(0, count, PART):
-        key, part_key = mx.random.split(key)
-        x1 = there(run.followed(field), run.source.sample(PART, part_key), [0.0, 1.0])
+        (key, part_key), (noise_key, of_part) = (mx.random.split(k) for k in (key, noise_key))
+        x0 = run.source.sample(PART, part_key)
+        if run.config.diffusion:
+            x1 = solve(run, field, x0, [0.0, 1.0], of_part).x[-1]
+        else:
+            x1 = there(run.followed(field), x0, [0.0, 1.0])
         rows = run.target.restore(x1)
         if log_prob:
             rates = lambda t, state: velocity_and_divergence(field, t, state[0])  # noqa: E731
@@ -191,6 +221,11 @@ def no_log_density(run: Run) -> str | None:
         return (
             f"'{run.config.method}' is a map, and log-densities are those of a flow: no step of a "
             "map says how much it stretches the space that it jumps over"
+        )
+    if run.config.diffusion:
+        return (
+            "the log-density of a point is known where the flow alone decides it, not with noise; "
+            "leave out --diffusion"
         )
     return None
 
@@ -260,6 +295,9 @@ def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
     return Likelihood(*mean_and_error(-log_q), entropy, *gap)
 
 
+OF_LIKELIHOOD = ("nll", "nll_error", "entropy", "kl_divergence", "kl_divergence_error")
+
+
 def evaluate(run: Run, model) -> dict:
     """All numbers of a run, None where one is not defined: `of_solver` and `of_network`.
 
@@ -271,10 +309,12 @@ def evaluate(run: Run, model) -> dict:
 def of_solver(run: Run, field, generated: Generated, least: float | None = None) -> dict:
     """The numbers that depend on how the flow is followed; `least` see `path_shape`."""
     solution, distances = generated.solution, generated.distances
-    shape = path_shape(run, field, least)
+    # with noise, points do not follow the velocity, and their paths have no finite length
+    shape = None if run.config.diffusion else path_shape(run, field, least)
     return {
         "samples": run.config.samples,
         "solver": run.solving["solver"],
+        "diffusion": run.config.diffusion,
         "ode_steps": run.solving["steps"],
         "rtol": run.config.rtol,
         "atol": run.config.atol,
@@ -285,15 +325,15 @@ def of_solver(run: Run, field, generated: Generated, least: float | None = None)
         "w2_squared": distances.to_target,
         "w2_squared_error": distances.error,
         "w2_squared_of_true_samples": distances.best,
-        "path_energy": shape.energy,
-        "least_path_energy": shape.least,
-        "normalized_path_energy": shape.normalized_energy,
-        "straightness": shape.straightness,
+        "path_energy": shape and shape.energy,
+        "least_path_energy": shape and shape.least,
+        "normalized_path_energy": shape and shape.normalized_energy,
+        "straightness": shape and shape.straightness,
     }
 
 
 def of_network(run: Run, field) -> dict:
-    """The numbers that are the field's own: excess loss and likelihood."""
+    """The numbers that are the field's own: excess loss, and likelihood, unless there is noise."""
     found = excess(run, field)
     likelihood = None
     if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS and not no_log_density(run):
@@ -303,6 +343,7 @@ def of_network(run: Run, field) -> dict:
         "excess_loss": found and found.excess,
         "excess_loss_error": found and found.excess_error,
         "velocity_error": found and found.velocity_error,
+        "score_error": found and found.score_error,
         "nll": likelihood and likelihood.nll,
         "nll_error": likelihood and likelihood.nll_error,
         "nll_reason": likelihood and likelihood.infinite,

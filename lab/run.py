@@ -25,12 +25,13 @@ from lab.config import (
     MAP_LR,
     MAP_STEPS,
     MOST_EXACT_POINTS,
+    ODE_SOLVER,
     OPTIONS,
+    SDE_SOLVER,
     SOLVING_OPTIONS,
     STANDARD,
     STEPS,
     TRAIN_FIXED_STEPS,
-    USUAL_SOLVER,
     Config,
     ConfigError,
 )
@@ -38,12 +39,15 @@ from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
 from maps import MAPS, MapMethod, in_steps
 from models import NETWORKS, TRAINABLE
+from noise import why_no_score
 from optimizers import OPTIMIZERS
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 
 FLOWS = METHODS | MAPS
 MAP_SOLVER = "euler"  # whose steps are those of a map, where it takes their mean velocity
 NOT_SOLVING = OPTIONS.keys() - SOLVING_OPTIONS
+INSTEAD = "Use --source normal with independent pairs, as cfm and vp have; or --method sf2m."
 MOST_COUPLED = 4096  # pairs in a batch: the plan between two batches has the square of it
 
 
@@ -121,7 +125,21 @@ class Run:
     def flow(self) -> str:
         """What flows where, in print."""
         exact = ", exact field" if self.is_exact else ""
-        return f"{self.title}{exact}, {self.source.name} to {self.target.name}"
+        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.noise}"
+
+    @property
+    def noise(self) -> str:
+        """How much noise there is along the flow, in print; nothing for none."""
+        return f", diffusion {self.config.diffusion:g}" if self.config.diffusion else ""
+
+    @property
+    def no_score(self) -> str | None:
+        """Why no score of the flow is known, in a sentence without its full stop; or None."""
+        if self.is_exact or getattr(self.method, "learns_score", False):
+            return None
+        if self.is_map:
+            return f"'{self.config.method}' is a map, which knows no velocity on the way"
+        return why_no_score(self.method, self.source)
 
 
 def settle(config: Config) -> Run:
@@ -149,6 +167,8 @@ def settle(config: Config) -> Run:
     elif config.points is not None:
         raise ConfigError("points", "only --network exact is made of points.")
     run = Run(config, method, source, target)
+    if config.diffusion and run.no_score:
+        raise ConfigError("diffusion", f"{run.no_score}. {INSTEAD}")
     if run.is_exact:
         return run
     idle = {name: OPTIONS[name].default for name in without_effect(run) if name in NOT_SOLVING}
@@ -190,7 +210,15 @@ def _source(config: Config, target: Dataset) -> Dataset:
     if name:
         return DATASETS[name]
     plain = target.dim == 2 and not isinstance(target, Points)
-    return DATASETS["8gaussians" if plain and config.method not in ("fm", CNF) else "normal"]
+    return DATASETS["8gaussians" if plain and not _asks_for_normal(config) else "normal"]
+
+
+def _asks_for_normal(config: Config) -> bool:
+    """Whether the method, or noise along the flow, asks for the source N(0, I)."""
+    if config.method in ("fm", CNF):
+        return True
+    learns_score = config.method in METHODS and METHODS[config.method]().learns_score
+    return bool(config.diffusion) and not learns_score
 
 
 def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:
@@ -235,20 +263,34 @@ def _filled(config: Config, method, source: Dataset) -> Config:
         width=config.width or (CNF_WIDTH if cnf else _usual(config.network, "width")),
         activation=config.activation or _usual(config.network, "activation"),
         train_ode_steps=method.steps if cnf else config.train_ode_steps,
-        **_solved(method, config.solver, config.ode_steps),
+        **_solved(method, config.solver, config.ode_steps, config.diffusion),
     )
 
 
-def _solved(method, solver: str | None, steps: int | None) -> dict:
+def _solved(method, solver: str | None, steps: int | None, noise: float) -> dict:
     """The solver, and its equal steps: None if it chooses its own."""
-    if not isinstance(method, MapMethod):
-        solver = solver or USUAL_SOLVER
-        return {
-            "solver": solver,
-            "ode_steps": steps if steps or SOLVERS[solver].adaptive else FIXED_STEPS,
-        }
+    if isinstance(method, MapMethod):
+        return _steps_of_a_map(method, solver, steps)
+    solver = solver or (SDE_SOLVER if noise else ODE_SOLVER)
+    if noise and solver in SOLVERS:
+        raise ConfigError(
+            "solver",
+            f"'{solver}' follows ordinary equations, and --diffusion makes a stochastic one. Use "
+            f"{' or '.join(SDE_SOLVERS)}.",
+        )
+    if not noise and solver in SDE_SOLVERS:
+        raise ConfigError(
+            "solver",
+            f"'{solver}' follows a flow with noise; say by --diffusion how much there is, or use "
+            f"{ODE_SOLVER}.",
+        )
+    adaptive = solver in SOLVERS and SOLVERS[solver].adaptive
+    return {"solver": solver, "ode_steps": steps if steps or adaptive else FIXED_STEPS}
+
+
+def _steps_of_a_map(method, solver: str | None, steps: int | None) -> dict:
     if solver not in (None, MAP_SOLVER):
-        adaptive = SOLVERS[solver].adaptive and not steps
+        adaptive = solver in SOLVERS and SOLVERS[solver].adaptive and not steps
         why = "no error to choose steps by" if adaptive else "no velocities between its steps"
         raise ConfigError(
             "solver",
@@ -258,9 +300,11 @@ def _solved(method, solver: str | None, steps: int | None) -> dict:
     return {"solver": MAP_SOLVER, "ode_steps": steps or 1}
 
 
-def solved_by(run: Run, solver: str, steps: int | None) -> Run:
-    """The same run, its flow followed by another solver."""
-    return replace(run, config=replace(run.config, **_solved(run.method, solver, steps)))
+def solved_by(run: Run, solver: str, steps: int | None, diffusion: float = 0.0) -> Run:
+    """The same run, its flow followed by another solver; with noise, if that is stochastic."""
+    noise = diffusion if solver in SDE_SOLVERS else 0.0
+    how = {"diffusion": noise} | _solved(run.method, solver, steps, noise)
+    return replace(run, config=replace(run.config, **how))
 
 
 def _usual(network: str, name: str):
@@ -337,7 +381,7 @@ def _rectified(config: Config) -> Method:
 
 def _check_marginal(config: Config, method, source: Dataset):
     paths = config.method in METHODS and method.coupling.is_independent
-    if not paths or source.mixture is None:
+    if not paths or source.mixture is None or method.learns_score:
         raise ConfigError(
             "regress",
             "'marginal' is known for independent pairs and a source of Gaussians only. Use "

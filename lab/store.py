@@ -31,6 +31,7 @@ from machine.interrupts import deferred_interrupt
 from machine.keys import PROBES, step_key
 from models import TRAINABLE, build, describe
 from odeint import OdeError
+from sde import SDE_SOLVERS
 from training import LOOK_EVERY, History, TrainingError, train
 
 FOLDER = Path("runs")
@@ -127,6 +128,7 @@ def _description(run: Run) -> dict:
         "network": config.network,
         "shape": {"dim": run.target.dim, **shape},
         "learns_source": config.source == TRAINABLE,
+        "learns_score": getattr(run.method, "learns_score", False),
     }
 
 
@@ -271,7 +273,10 @@ def load(path, **changes) -> Learned:
     model, config, history, _ = _read(path)
     changes = {name: value for name, value in changes.items() if value is not None}
     if "solver" in changes:
-        changes = {"ode_steps": None, **changes}
+        noise = {} if changes["solver"] in SDE_SOLVERS else {"diffusion": 0.0}
+        changes = {"ode_steps": None} | noise | changes
+    elif bool(changes.get("diffusion", config.diffusion)) != bool(config.diffusion):
+        changes = {"solver": None, "ode_steps": None} | changes
     try:
         run = settle(replace(config, **changes))
     except ConfigError as error:

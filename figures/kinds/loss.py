@@ -19,6 +19,8 @@ def refusal(run) -> str | None:
 def draw(out: Path, subject: Subject):
     config, excess = subject.run.config, subject.excess
     what = "negative log-likelihood, nats" if config.method == CNF else "flow-matching loss"
+    if getattr(subject.run.method, "learns_score", False):
+        what, excess = "flow-matching loss, and that of the score", None
     if config.regress == "marginal":  # of which nearly 0 is the least possible
         what, excess = "mean square off the marginal velocity", None
     plot_loss(out, subject.history.losses, excess, subject.run.flow, what)

@@ -27,6 +27,11 @@ def refusal(run) -> str | None:
         return (
             f"'{run.config.method}' is a map, which no solver follows. Use compare --figure budget."
         )
+    if run.config.diffusion:
+        return (
+            "'workprecision' is how near solvers carry a point to its place, and with noise it has "
+            "none: leave out --diffusion."
+        )
     return None
 
 
