@@ -99,7 +99,11 @@ def _check_size(shape: dict, trees: dict):
     leaves = [leaf for _, leaf in tree_flatten(trees)]
     most = max([len(leaves), *(size for leaf in leaves for size in leaf.shape)])
     for name, value in shape.items():
-        if not isinstance(value, str) and not (type(value) is int and 0 <= value <= most):
+        if name == "scale" and (type(value) is not float or not 0 < value < math.inf):
+            raise ValueError("scale is not a positive number")
+        if isinstance(value, str) or name == "scale":
+            continue
+        if not (type(value) is int and 0 <= value <= most):
             raise ValueError(f"{name} is not a whole number from 0 to {most}")
 
 
