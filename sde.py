@@ -9,8 +9,7 @@ An error can mean two things here. A solver has strong order p where E|x̂ − x
 and the true one of the same Brownian motion, falls as dt^p; and weak order p where E f(x̂) − E f(x)
 does, for smooth f: the error of the law. To draw samples, the weak order is what counts.
 
-"KP" is Kloeden & Platen, Numerical Solution of Stochastic Differential Equations, 1992. Nothing
-here knows of flow matching.
+"KP" is Kloeden & Platen 1992. Nothing here knows of flow matching.
 """
 
 import math
