@@ -194,7 +194,7 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
     unit = ""
     if units := run.config.target_units:
         unit = f", in squared units of '{run.config.target}'"
-        if len(units.columns) > 1:
+        if len(set(units.scale)) > 1:
             _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])
             unit += f", of which {widest} is the widest column"
     click.echo(

@@ -92,7 +92,7 @@ def test_a_flow_between_files(files, run, program):
     """In the data's units, from beginning to end; a source that changed is noticed."""
     np.save("from.npy", files[0]), np.savetxt("to.csv", files[1], delimiter=",", header="a,b,c")
     how = ["--source", "from.npy", "--target", "to.csv", "--columns", "1,2", "--units", "data"]
-    how += ["--steps", "400", "--width", "16", "--batch-size", "64"]
+    how += ["--steps", "400", "--width", "64", "--batch-size", "256"]
     output = run(*how).output
     assert "source      60 points of from.npy" in output
     path = newest()
