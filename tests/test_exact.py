@@ -197,7 +197,10 @@ def test_gaussian_to_gaussian_in_closed_form():
         np.testing.assert_allclose(np.array(field(mx.array(t), x)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["8gaussians", "moons", "checkerboard"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("8gaussians", "checkerboard")]
+
+
+@pytest.mark.parametrize("target", ["moons", *SLOW])
 def test_networks_come_nearer_to_the_exact_field_with_training(target):
     method, source, target = METHODS["cfm"](), DATASETS["normal"], DATASETS[target]
     best = nearly_exact_velocity(method, source, target, mx.random.key(0))

@@ -51,6 +51,7 @@ def test_each_is_one_entry_in_one_file():
     assert sorted(set(changed)) == sorted(["cfm.py", *one_each])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line_has_them(extended, command):
     program, *options = shlex.split(command)

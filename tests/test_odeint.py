@@ -397,9 +397,11 @@ def test_a_fixed_solve_can_be_compiled():
     "how",
     [
         lambda count: {"solver": "euler", "steps": count},
-        lambda count: {"solver": "dopri5", "steps": count},
         lambda count: {"solver": "heun21", "max_step": 1 / count, "rtol": 0.1, "atol": 0.1},
-        lambda count: {"solver": "tsit5", "max_step": 1 / count},
+        pytest.param(lambda count: {"solver": "dopri5", "steps": count}, marks=pytest.mark.slow),
+        pytest.param(
+            lambda count: {"solver": "tsit5", "max_step": 1 / count}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_memory_does_not_grow_with_the_steps(how):

@@ -71,7 +71,7 @@ def run(folder: dict[str, bytes], program=in_this_process, more=(), **how):
 
 
 def test_some_command_lines(folder):
-    run(folder, max_examples=50, derandomize=True)
+    run(folder, max_examples=30, derandomize=True)
 
 
 @pytest.mark.slow

@@ -17,10 +17,9 @@ NUMBERS = """
 from machine import kernels
 import mlx.core as mx
 import models
-CHOSEN = "elu", "isru", "tanh"  # a conditional, a root, and a function of our own
 x = mx.array([-mx.inf, -88.0, 90.0, mx.inf, mx.nan, *mx.linspace(-5, 5, 99).tolist()])
 with mx.stream(mx.cpu):
-    for name in CHOSEN:
+    for name in ('elu', 'tanh'):  # a maximum, and a function of our own
         function = models.ACTIVATIONS[name]
         print(name, mx.compile(lambda x: function(2 * x) + 1)(x).tolist())
 print(kernels.FOLDER)
@@ -58,14 +57,15 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
 
 
 def test_without_a_compiler_or_a_cache_everything_works(tmp_path):
-    assert python(NUMBERS, tmp_path, PATH=str(tmp_path))[-1] == "None"
+    one = NUMBERS.replace("'elu', ", "")
+    assert python(one, tmp_path, PATH=str(tmp_path))[-1] == "None"
     (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "g++").chmod(0o755)
     assert python(
         "from machine import kernels; print(kernels.FOLDER)", tmp_path, PATH=str(tmp_path)
     ) == ["None"]
     (tmp_path / "file").write_text("")
-    assert python(NUMBERS, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
+    assert python(one, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
 
 
 def test_a_child_and_others_find_the_real_compiler(tmp_path):
