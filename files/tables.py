@@ -21,6 +21,7 @@ SUFFIXES = (".csv", ".npy", ".npz")
 SEPARATORS = (";", "\t", ",", " ")  # the likelier first: a comma may be a decimal one
 LOOKED_AT = 100  # lines from which the separator is told
 LARGEST_FILE = 500_000_000  # bytes, unpacked
+LARGEST_TEXT = 50_000_000  # bytes of a .csv, whose cells take many times as much while it is read
 MISSING = ("", "na", "n/a", "nan", "none", "null", "?")  # cells without a number
 LARGEST_NUMBER = 1e18  # its square is still a float32
 LEAST_SPREAD = 1e-18  # so is the square of a spread
@@ -69,14 +70,16 @@ def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple
 
 def _check_size(path: Path):
     """Raise a ValueError for what is too large to be read, once unpacked."""
-    size = path.stat().st_size
-    if size <= LARGEST_FILE and path.suffix.lower() != ".csv" and is_zipfile(path):
+    size, is_text = path.stat().st_size, path.suffix.lower() == ".csv"
+    most = LARGEST_TEXT if is_text else LARGEST_FILE
+    if size <= most and not is_text and is_zipfile(path):
         with suppress(Exception), ZipFile(path) as parts:  # what is wrong, numpy will say
             size = sum(part.file_size for part in parts.infolist())
-    if size > LARGEST_FILE:
+    if size > most:
+        hint = "; numpy.save makes a smaller one, an .npy" if is_text else ""
         raise ValueError(
-            f"'{path}' has {size / 1e6:,.0f} MB, more than the {LARGEST_FILE / 1e6:,.0f} MB that "
-            "are read"
+            f"'{path}' has {size / 1e6:,.0f} MB, more than the {most / 1e6:,.0f} MB that are "
+            f"read{hint}"
         )
 
 

@@ -211,7 +211,7 @@ def test_other_bad_files(tmp_path, monkeypatch):
         (tmp_path / "folder.csv").mkdir(exist_ok=True)
         with pytest.raises(ValueError, match=f"cannot be read: {fault}"):
             read_table(tmp_path / path)
-    monkeypatch.setattr(tables, "LARGEST_FILE", 3)
+    monkeypatch.setattr(tables, "LARGEST_TEXT", 3)
     with pytest.raises(ValueError, match="more than the 0 MB that are read"):
         read_table(written(tmp_path, "1,2\n3,4"))
 
