@@ -141,9 +141,7 @@ def compare(
     if ending and any(path.exists() for path in saved):
         saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
-        table = comparison.markdown(cells)
-        if figure == "budget":
-            table = budget.markdown(cells, comparison.heading(cells))
+        table = budget.markdown(cells) if figure == "budget" else comparison.markdown(cells)
         with after_training(store.FOLDER):
             if saved:
                 comparison.write_markdown(tables[0], table)
@@ -152,17 +150,22 @@ def compare(
         _report(cells, table, saved, as_json)
     for cell in cells:
         if cell.failure:
-            config = cell.run.config
-            warn(f"{cell.run.label} with {config.solver} failed: {cell.failure.rstrip('.')}")
+            solver = cell.run.config.solver
+            warn(f"{cell.run.label} with {solver} failed: {cell.failure.rstrip('.')}")
     if ending:
-        left = "" if saved else f" '{out}' and its tables are left as they were."
-        raise stopped(
-            ending,
-            f"Of {len(planned)} networks {comparison.count_trained(planned)} are trained, of "
-            f"{sum(map(len, planned))} solves {len(cells)} are done.{left} {GOES_ON}",
-        )
+        raise _stopped(ending, cells, planned, None if saved else out)
     if all(cell.failure for cell in cells):
         raise click.ClickException("nothing could be compared.")
+
+
+def _stopped(ending: KeyboardInterrupt, cells, planned, left: Path | None):
+    """What is to be raised after a signal; `left` is a figure that was not replaced."""
+    unchanged = f" '{left}' and its tables are left as they were." if left else ""
+    return stopped(
+        ending,
+        f"Of {len(planned)} networks {comparison.count_trained(planned)} are trained, of "
+        f"{sum(map(len, planned))} solves {len(cells)} are done.{unchanged} {GOES_ON}",
+    )
 
 
 def _kept(context, checkpoints, options: dict) -> list:

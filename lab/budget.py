@@ -10,32 +10,36 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from lab.comparison import Cell
-from lab.evaluation import W2_DRAWS, W2_POINTS
+from lab.comparison import Cell, heading
+from lab.evaluation import W2_DRAWS, W2_POINTS, solve
 from lab.run import Run, solved_by
-from machine.keys import evaluation_keys
+from machine.keys import NOISE, evaluation_keys, step_key
 from metrics import flow_distances, histogram_divergence, quoted
-from odeint import OdeError, odeint
+from odeint import OdeError
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 
 EVALUATIONS = tuple(2**k for k in range(9))  # 1, 2, 4 … 256
 TOLERANCES = tuple(10.0**-k for k in range(1, 6))
 HISTOGRAM_POINTS = 20_000  # of each histogram
+SOLVES = W2_DRAWS + 1  # of one budget, each with noise of its own
 MARGIN = 1 / 8  # of the target's box, on each side, that the histogram has beyond it
 
 
 def budgets(run: Run) -> Iterator[Run]:
     """The run with ever more evaluations, by its own solver."""
-    solver, tableau = run.config.solver, SOLVERS[run.config.solver]
-    if tableau.adaptive and not run.config.ode_steps:
+    solver, noise = run.config.solver, run.config.diffusion
+    tableau = None if noise else SOLVERS[solver]
+    if tableau and tableau.adaptive and not run.config.ode_steps:
         yield from (
             replace(run, config=replace(run.config, rtol=each, atol=each)) for each in TOLERANCES
         )
         return
+    once = tableau.fsal if tableau else 0  # evaluations that are not of a step alone
+    each = tableau.stages - once if tableau else SDE_SOLVERS[solver].evaluations
     for most in EVALUATIONS:
-        steps = (most - tableau.fsal) // (tableau.stages - tableau.fsal)
-        if steps:
-            yield solved_by(run, solver, steps)
+        if steps := (most - once) // each:
+            yield solved_by(run, solver, steps, noise)
 
 
 def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
@@ -43,6 +47,9 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 
     `network` is not asked; `known` has what true samples are apart, for a target and a seed.
     """
+    if run.config.diffusion and run.no_score:
+        yield Cell(run, failure=run.no_score)
+        return
     for each in budgets(run):
         try:
             yield Cell(each, _quality(each, field, known))
@@ -52,10 +59,10 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 
 def _quality(run: Run, field, known: dict) -> dict:
     """The numbers of one budget."""
-    evaluations = []
+    evaluations, noise_keys = [], iter(mx.random.split(step_key(run.config.seed, NOISE), SOLVES))
 
     def flow(x0):
-        solution = odeint(run.followed(field), x0, [0.0, 1.0], dense=False, **run.solving)
+        solution = solve(run, field, x0, [0.0, 1.0], next(noise_keys), dense=False)
         evaluations.append(solution.nfe)
         return run.target.restore(solution.x[-1])
 
@@ -115,9 +122,9 @@ def curves(cells: list[Cell], name: str) -> dict[tuple[str, str], np.ndarray]:
     }
 
 
-def markdown(cells: list[Cell], heading: str) -> str:
+def markdown(cells: list[Cell]) -> str:
     """The tables: W2², and the divergence of histograms where there are some."""
-    parts = [heading]
+    parts = [heading(cells)]
     for name, title in (("w2_squared", "W2²"), ("divergence", "divergence of histograms, nats")):
         found = curves(cells, name)
         if not found:

@@ -75,3 +75,11 @@ def test_curves_join_seeds():
     found = budget.curves([cell(0, 2, 1.0), cell(1, 2, 3.0), cell(0, 1, 5.0)], "w2_squared")
     np.testing.assert_array_equal(found["meanflow", "map"], [[1, 5, 5, 5], [2, 2, 1, 3]])
     assert not budget.curves([cell(0, 1, 1.0)], "divergence")
+
+
+def test_noise_has_a_budget_too():
+    """Two evaluations a step of stochastic Heun, and the noise that was asked for."""
+    run = settle(Config(source="normal", diffusion=0.5))
+    tried = [each.config for each in budget.budgets(run)]
+    assert [config.ode_steps for config in tried] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert {(config.solver, config.diffusion) for config in tried} == {("stochastic-heun", 0.5)}
