@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from couplings import independent
-from gradients import Bound, guarded, is_traced, refuse_hidden
+from ode.gradients import Bound, guarded, is_traced, refuse_hidden
 from machine.keys import as_key
 from odeint import odeint
 

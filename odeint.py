@@ -2,9 +2,9 @@
 
 `odeint` integrates dx/dt = field(t, x) through a list of times, with fixed or adaptive steps,
 forwards or backwards in time, says what it cost, and can be differentiated. From the bottom up:
-`tableaus.py` has the coefficients, `solver.py` one step, `rounding.py` looks for noise in a field,
-`walk.py` takes all steps of a solve, `gradients.py` has its derivatives; this module has what a
-user calls, and the checks of what they ask for. None of the six knows of flow matching.
+`solver.py` has the coefficients. In `ode/`, `step.py` has one step, `walk.py` takes all of a solve,
+`rounding.py` looks for noise in a field, `gradients.py` has the derivatives; this module has what a
+user calls, and the checks of what they ask for. None of these knows of flow matching.
 
 For non-stiff problems only: there are no implicit solvers here, and no events.
 """
@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-from gradients import GRADIENTS, Bound, is_traced, solve_as_one
-from rounding import RoundingWarning
-from solver import SOLVERS, Tableau, rms
-from walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
+from ode.gradients import GRADIENTS, Bound, is_traced, solve_as_one
+from ode.rounding import RoundingWarning
+from ode.step import rms
+from solver import SOLVERS, Tableau
+from ode.walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
 
 import mlx.core as mx
 import numpy as np
@@ -143,7 +144,7 @@ def odeint(
 
     Warns:
         RoundingWarning: where a long solve's steps are short because the field's values are not
-            as precise as the tolerances ask, as `rounding.py` measures now and then.
+            as precise as the tolerances ask, as `ode/rounding.py` measures now and then.
 
     Example:
         >>> solution = odeint(lambda t, x: -x, mx.array([1.0]), [0.0, 1.0])

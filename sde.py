@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from odeint import Solution
-from walk import NonFiniteError
+from ode.walk import NonFiniteError
 
 import mlx.core as mx
 import numpy as np

@@ -28,7 +28,7 @@ from machine.keys import step_key
 from machine.streams import beside, in_parts
 from models import parameter_count
 from optimizers import LR_SCHEDULES, OPTIMIZERS
-from walk import OdeError
+from ode.walk import OdeError
 
 __all__ = ["History", "TrainingState", "train"]
 __all__ += ["load_checkpoint", "load_training", "save_checkpoint"]

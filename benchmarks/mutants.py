@@ -23,15 +23,15 @@ import click
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
-    *("solver.py", "tableaus.py", "walk.py", "gradients.py", "odeint.py", "cfm.py"),
+    *("solver.py", "ode/step.py", "ode/walk.py", "ode/gradients.py", "odeint.py", "cfm.py"),
     *("couplings.py", "likelihood.py", "exact.py", "distributions.py"),
 )
-# the tests of a module are tests/test_MODULE.py, and these
+# the tests of a module are at its place in tests/, as test_MODULE.py, and these
 TESTS = {
     "cfm.py": ["tests/test_couplings.py"],
-    "solver.py": ["tests/test_odeint.py"],
-    "walk.py": ["tests/test_odeint.py"],
-    "gradients.py": ["tests/test_odeint.py"],
+    "ode/step.py": ["tests/test_odeint.py"],
+    "ode/walk.py": ["tests/test_odeint.py"],
+    "ode/gradients.py": ["tests/test_odeint.py"],
     "distributions.py": ["tests/test_datasets.py"],
 }
 SLOW_TO_LEARN = "not training and not teach"  # tests that train networks take long
@@ -123,7 +123,8 @@ def main(modules, sample, seed):
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
         for module in modules or MODULES:
             source, tests = (copy / module).read_text("utf-8"), TESTS.get(module, [])
-            tests = [f"tests/test_{module}", *tests]
+            own = Path("tests", module).with_stem(f"test_{Path(module).stem}")
+            tests = [str(own), *tests]
             tests = [name for name in tests if (copy / name).exists()]
             began = time.perf_counter()
             if seconds_until_failure(copy, tests, 3600):

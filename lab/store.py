@@ -45,8 +45,7 @@ DECISIVE = (  # code that training depends on,
     *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training with a solver does
-    *("likelihood.py", "odeint.py", "gradients.py", "walk.py", "rounding.py"),
-    *("solver.py", "tableaus.py"),
+    *("likelihood.py", "odeint.py", "ode/*.py", "solver.py"),
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy.linalg import expm
 
 from sde import SDE_SOLVERS, sdeint
-from walk import NonFiniteError
+from ode.walk import NonFiniteError
 
 STEPS = (8, 16, 32, 64)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)

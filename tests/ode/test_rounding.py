@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from odeint import RoundingWarning, StepBudgetError, odeint
-from rounding import noise_of
-from solver import SOLVERS, rms, step
-from walk import LOOK_EVERY, Options
+from ode.rounding import noise_of
+from ode.step import rms, step
+from solver import SOLVERS
+from ode.walk import LOOK_EVERY, Options
 
 pytestmark = pytest.mark.usefixtures("cpu")
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
-from solver import Step, rms, step
-from walk import Options, Solved, dtype_of, reached, solve, where
+from ode.step import Step, rms, step
+from ode.walk import Options, Solved, dtype_of, reached, solve, where
 
 import mlx.core as mx
 import mlx.nn as nn

@@ -11,7 +11,7 @@ nothing but noise (Moré & Wild 2011).
 import math
 from dataclasses import dataclass
 
-from solver import CONTROLLER, Step, in_tolerances
+from ode.step import CONTROLLER, Step, in_tolerances
 
 import mlx.core as mx
 import numpy as np

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from rounding import Noise, RoundingWarning, noise_of
-from solver import CONTROLLER, Step, Tableau, combine, in_tolerances, repeat, step
+from ode.rounding import Noise, RoundingWarning, noise_of
+from ode.step import CONTROLLER, Step, combine, in_tolerances, repeat, step
+from solver import Tableau
 
 import mlx.core as mx
 import numpy as np

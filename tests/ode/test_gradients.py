@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
-from gradients import GRADIENTS, guarded
+from ode.gradients import GRADIENTS, guarded
 from models import MLP
 from odeint import odeint
 
