@@ -26,7 +26,7 @@ from cli.progress import overall_progress
 from cli.values import FIGURE
 from couplings import SinkhornWarning
 from figures.subject import target_sample
-from lab import budget, comparison, store
+from lab import budget, comparison, store, tables
 from lab.config import FIRST, SOLVING_OPTIONS, TRAINING, Config, ConfigError
 from lab.run import Run
 from lab.values import OneOf, Whole
@@ -124,28 +124,28 @@ def compare(
     out = out or Path("media", "budget.png" if figure == "budget" else "compare.png")
     methods = methods or (() if checkpoints else ("cfm", "vp", "ot"))
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
-    tables = [out.with_suffix(suffix) for suffix in (".md", ".csv")]
+    markdown, csv = (out.with_suffix(suffix) for suffix in (".md", ".csv"))
     with usage_errors():
         if figure == "budget" and (nfe or options["ode_steps"]):
             option = "nfe" if nfe else "ode_steps"
             raise ConfigError(option, "has no place in a budget, which tries many.")
         kept = _kept(context, checkpoints, options)
         planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe, kept)
-    unnamed = dict.fromkeys(tables, comparison.is_table)
+    unnamed = dict.fromkeys([markdown, csv], tables.is_table)
     require_writable(out, inputs=[*inputs_of(planned[0][0]), *checkpoints], unnamed=unnamed)
     require_runs(*(runs[0] for runs in planned[: len(planned) - len(kept)]))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
     how = {"kept": kept, "measure": budget.measured if figure == "budget" else None}
     cells, ending = _compared(planned, retrain, processes or comparison.one_a_core(), **how)
-    saved = [*tables, out]
+    saved = [markdown, csv, out]
     if ending and any(path.exists() for path in saved):
         saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
-        table = budget.markdown(cells) if figure == "budget" else comparison.markdown(cells)
+        table = budget.markdown(cells) if figure == "budget" else tables.markdown(cells)
         with after_training(store.FOLDER):
             if saved:
-                comparison.write_markdown(tables[0], table)
-                comparison.write_csv(tables[1], cells)
+                tables.write_markdown(markdown, table)
+                tables.write_csv(csv, cells)
                 (_draw_budget if figure == "budget" else _draw_paths)(cells, planned, out)
         _report(cells, table, saved, as_json)
     for cell in cells:
@@ -245,7 +245,7 @@ def _draw_paths(cells, planned, out: Path):
 
 def _report(cells, table: str, paths: list[Path], as_json: bool):
     if as_json:
-        click.echo(json.dumps(comparison.as_json(cells), indent=2, allow_nan=False))
+        click.echo(json.dumps(tables.as_json(cells), indent=2, allow_nan=False))
         return
     click.echo(table)
     click.echo("\n".join(f"saved       {path}" for path in paths))

@@ -5,7 +5,11 @@ config.py      everything that describes a run, as one record of options
 run.py         what such a record stands for: a method, a source, a target
 store.py       runs learned, kept in the folder runs/, and found there again
 evaluation.py  what a run's flow does with fresh samples, and how good that is
+reflow.py      flows that are straightened
 comparison.py  methods against solvers
+budget.py      quality against evaluations
+tables.py      what comparisons and budgets are written as
+checks.py      whether the numbers of this machine are right
 """
 
 import machine  # noqa: F401  before MLX, which it makes fast

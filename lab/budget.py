@@ -10,9 +10,10 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from lab.comparison import Cell, heading
+from lab.comparison import Cell
 from lab.evaluation import W2_DRAWS, W2_POINTS, solve
 from lab.run import Run, solved_by
+from lab.tables import heading
 from machine.keys import NOISE, evaluation_keys, step_key
 from metrics import flow_distances, histogram_divergence, quoted
 from odeint import OdeError

@@ -4,17 +4,14 @@ What is trained is kept, and found again by the next comparison. That is also ho
 can be done at once, in processes of their own: they keep what they learn, and it is found here.
 """
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
 from cfm import REFLOW
-from files.whole import whole
 from lab.config import CNF, SDE_SOLVER, Config, ConfigError
 from lab.evaluation import OF_LIKELIHOOD, generate, of_network, of_solver
 from lab.run import FLOWS, INSTEAD, MAP_SOLVER, Run, settle, solved_by
@@ -29,20 +26,6 @@ from training import TrainingError
 # what things cost, in training steps of independent pairs; only the time left depends on it
 COSTS = {CNF: 9, "ot": 0.8, "entropic": 2}
 NETWORK_COST, CELL_COST = 700, 500
-
-NAMED = ("method", "solver", "seed", "source", "target")  # what a row of a .csv begins with
-
-# heading → (number, digits in print)
-COLUMNS = {
-    "NFE": ("nfe", ".0f"),
-    "W2²": ("w2_squared", ".3g"),
-    "normalized path energy": ("normalized_path_energy", ".3g"),
-    "straightness": ("straightness", ".3g"),
-    "excess loss": ("excess_loss", ".3g"),
-    "NLL": ("nll", ".3f"),
-    "training, s": ("training_seconds", ".1f"),
-    "sampling, s": ("sampling_seconds", ".2f"),
-}
 
 
 @dataclass(frozen=True)
@@ -333,96 +316,3 @@ def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]
         return
     known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"] or least
     yield Cell(run, numbers | network() | without, generated.paths)
-
-
-def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
-    """(method, solver) → the numbers of every seed, in the order of the cells."""
-    found: dict = {}
-    for cell in cells:
-        numbers = found.setdefault((cell.run.label, cell.run.config.solver), {})
-        for name in (*(name for name, _ in COLUMNS.values()), "w2_squared_error"):
-            value = cell.numbers.get(name)
-            numbers.setdefault(name, []).extend([] if value is None else [value])
-    return found
-
-
-def heading(cells: list[Cell]) -> str:
-    """What was compared, in a sentence: source, target, seeds, two true samples' distance."""
-    run = cells[0].run
-    seeds = sorted({cell.run.config.seed for cell in cells})
-    of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    best = [c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers]
-    apart = f"; W2² between two true samples is {np.mean(best):.2g}" if best else ""
-    noise = max(cell.run.config.diffusion for cell in cells)
-    apart += f"; stochastic solvers with diffusion {noise:g}" if noise else ""
-    spread = "standard error" if len(seeds) == 1 else "standard deviation over seeds"
-    return f"{run.source.name} to {run.target.name}, {of_seeds}{apart}. ± is the {spread}."
-
-
-def markdown(cells: list[Cell]) -> str:
-    """The table, with mean ± standard deviation over seeds; of one, W2² ± its standard error.
-
-    Where some seeds failed, the number of the others stands behind.
-    """
-    seeds = len({cell.run.config.seed for cell in cells})
-    lines = [heading(cells), ""]
-    lines += [f"| method | solver | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for (method, solver), numbers in summary(cells).items():
-        row = [_in_words(numbers, seeds, *column) for column in COLUMNS.values()]
-        lines.append(f"| {method} | {solver} | " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _in_words(numbers: dict[str, list], seeds: int, name: str, how: str) -> str:
-    values = numbers[name]
-    if not values:
-        return "–"
-    error = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    if seeds == 1:
-        error = sum(numbers.get(f"{name}_error", []))
-    shown = f"{np.mean(values):{how}}"
-    if error:  # of seconds, which vary with the machine, the digits are always the same
-        seconds = name.endswith("_seconds")
-        shown = f"{shown} ± {error:{how}}" if seconds else quoted(np.mean(values), error)
-    return shown + ("" if len(values) == seeds else f" ({len(values)})")
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file was written by `write_markdown` or `write_csv`."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        lines = [file.readline(500) for _ in range(6)]  # a heading may stand before it
-    begin = ",".join(NAMED) if path.suffix == ".csv" else "| method | solver |"
-    return any(line.startswith(begin) for line in lines)
-
-
-def write_markdown(path: Path, table: str):
-    """Keep the table in a file."""
-    with whole(path) as part:
-        part.write_text(table, encoding="utf-8")
-
-
-def write_csv(path: Path, cells: list[Cell]):
-    """Keep every number of every cell in a file, a row each."""
-    rows = _rows(cells)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def as_json(cells: list[Cell]) -> dict:
-    """What was compared, and all rows."""
-    config = cells[0].run.config
-    return {"source": config.source, "target": config.target, "rows": _rows(cells)}
-
-
-def _rows(cells: list[Cell]) -> list[dict]:
-    """Every number of every cell by its name, and why there are none where it failed."""
-    rows = []
-    for cell in cells:
-        config = cell.run.config
-        row = {name: getattr(config, name) for name in NAMED} | {"method": cell.run.label}
-        row |= cell.numbers
-        rows.append(row | ({"failure": cell.failure} if cell.failure else {}))
-    return rows

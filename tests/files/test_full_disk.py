@@ -14,9 +14,10 @@ from figures import film, style
 from figures.exact_page import exact_page
 from files.checkpoints import write_checkpoint
 from files.rows import write_rows
-from lab.comparison import Cell, markdown, write_csv, write_markdown
+from lab.comparison import Cell
 from lab.config import Config
 from lab.run import settle
+from lab.tables import markdown, write_csv, write_markdown
 
 ROOM = 100  # bytes that a file may have before the disk is full
 NAMES = ["a", "b"]

@@ -57,7 +57,7 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
 
 
 def test_without_a_compiler_or_a_cache_everything_works(tmp_path):
-    one = NUMBERS.replace("'elu', ", "")
+    one = NUMBERS.replace("'elu', ", "").replace("'tanh')", "'tanh',)")
     assert python(one, tmp_path, PATH=str(tmp_path))[-1] == "None"
     (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "g++").chmod(0o755)
