@@ -15,7 +15,7 @@ from datasets import DATASETS, standard_normal
 from exact import exact_velocity
 from likelihood import MaximumLikelihood, divergence, log_prob, sample_with_log_prob
 from models import MLP, NETWORKS, TrainableNormal
-from tests.test_gradients import both_slopes
+from tests.ode.test_gradients import both_slopes
 from tests.test_odeint import counted
 from training import train
 

@@ -86,9 +86,7 @@ def test_a_child_and_others_find_the_real_compiler(tmp_path):
     assert ours == childs and [line for line in flags if line] == [line for line in real if line]
 
 
-@pytest.mark.parametrize(
-    "door", ["odeint", "solver", "likelihood", "training", "models", "lab.store"]
-)
+@pytest.mark.parametrize("door", ["odeint", "likelihood", "training", "models", "lab.store"])
 def test_every_door_is_fast(tmp_path, door):
     program = (
         f"import {door}, sys\n"
