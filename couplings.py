@@ -27,11 +27,12 @@ ROUGH_SWEEPS = 20  # iterations for it; 10 or 40 take about as long with all tha
 SMOOTH = 8  # a plan is easily found while the largest cost is at most this many ε
 SWEEPS = 10  # of Sinkhorn's iteration, between looks at its error
 MAX_SWEEPS = 2_000
-TOLERANCE = 0.01  # relative error of the plan's marginals, on average
+TOLERANCE = 0.01  # total variation by which the law that pairs a point may be off
+LEAST_CHANGE = 1e-5  # of such a law in `SWEEPS` iterations; below, it is rounding
 
 
 class SinkhornWarning(RuntimeWarning):
-    """The entropic plan was used though its marginals are not right yet."""
+    """The entropic plan was used though the laws by which it pairs points are not right yet."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,14 @@ def sinkhorn(x0, x1, regularization: float):
         (f, g, C): potentials (B, N) and (B, N), squared distances (B, N, N).
 
     Warns:
-        SinkhornWarning: if after `MAX_SWEEPS` iterations the marginals are still off by more
-            than `TOLERANCE`.
+        SinkhornWarning: if after `MAX_SWEEPS` iterations the law that pairs some x0 still seems
+            off by more than `TOLERANCE`.
+
+    What counts is that law, a row of the plan divided by its sum. The plan's marginals, the usual
+    measure, change slowly where ε is small, and are within 1% when single rows are off by a third.
+    How far a row is from its end is told by its last changes, which shrink at a steady pace: the
+    rest is a geometric series. While that pace is not steady yet, it may be taken for too fast: of
+    28 plans of 256 points, ε from 0.02 to 2, the worst row was then off by 5%, on average by 0.6%.
     """
     costs = mx.sum(mx.square(x0[:, :, None] - x1[:, None]), axis=-1)
     f, g = mx.zeros(costs.shape[:2]), mx.zeros(costs.shape[:2])
@@ -206,7 +213,8 @@ def sinkhorn(x0, x1, regularization: float):
 def _left(before, change) -> float:
     """How far the worst row is from where changes that shrink as the last two did will lead."""
     pace = change / before
-    return mx.max(mx.where(pace < 1, change * pace / (1 - pace), math.inf)).item()
+    left = mx.where(pace < 1, change * pace / (1 - pace), math.inf)
+    return mx.max(mx.where(change > LEAST_CHANGE, left, 0)).item()
 
 
 def _swept(f, g, costs, regularization):

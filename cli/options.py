@@ -4,6 +4,7 @@ Those that describe a run are the fields of `lab.config.Config`. A help page lis
 sections, and what most people need first.
 """
 
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lab import store
 from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING, ConfigError
 from lab.run import Run, without_effect
 from lab.values import OneOf
-from odeint import OdeError
+from odeint import OdeError, RoundingWarning
 
 OUTPUT = "Output"
 LAST = (
@@ -182,7 +183,10 @@ def checkpoint(command):
 def usage_errors():
     """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", RoundingWarning)
+            warnings.showwarning = lambda message, *_: warn(message)
+            yield
     except ConfigError as error:
         hint = f"'--{error.option.replace('_', '-')}'"
         raise click.BadParameter(str(error), param_hint=hint) from None

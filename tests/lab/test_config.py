@@ -89,8 +89,8 @@ def test_a_config_is_its_json(tmp_path):
         ({"lr": float("nan")}, "not a number"),
         ({"method": ["cfm"]}, "not known"),
         ({"colour": "red"}, "'colour' is unknown"),
-        ({"units": [1, 2]}, "units"),
-        ({"units": {"mean": [1, 2]}}, "units"),
+        ({"target_units": [1, 2]}, "units"),
+        ({"source_units": {"mean": [1, 2]}}, "units"),
     ],
 )
 def test_json_is_read_strictly(changes, complaint):
@@ -135,7 +135,7 @@ def test_what_has_no_effect_changes_nothing():
                 continue
             other = {"rtol": 1e-2, "atol": 1e-2, "probes": 3, "regularization": 0.7}
             other |= {"train_solver": "heun", "train_ode_steps": 3, "gradient": "adjoint"}
-            other |= {"divergence": "hutchinson"}
+            other |= {"divergence": "hutchinson", "units": "data"}
             changed = settle(replace(config, **{name: other[name]}))
             if run.method.name == "cnf":
                 assert replace(changed.method, probes=run.method.probes) == run.method
