@@ -212,8 +212,14 @@ def sinkhorn(x0, x1, regularization: float):
         (f, g, C): potentials (B, N) and (B, N), squared distances (B, N, N).
 
     Warns:
-        SinkhornWarning: if after `MAX_SWEEPS` iterations the marginals are still off by more
-            than `TOLERANCE`.
+        SinkhornWarning: if after `MAX_SWEEPS` iterations the law that pairs some x0 still seems
+            off by more than `TOLERANCE`.
+
+    What counts is that law, a row of the plan divided by its sum. The plan's marginals, the usual
+    measure, change slowly where ε is small, and are within 1% when single rows are off by a third.
+    How far a row is from its end is told by its last changes, which shrink at a steady pace: the
+    rest is a geometric series. While that pace is not steady yet, it may be taken for too fast: of
+    28 plans of 256 points, ε from 0.02 to 2, the worst row was then off by 5%, on average by 0.6%.
     """
     costs = _squared_distances(x0, x1)
     f, g = mx.zeros(costs.shape[:2]), mx.zeros(costs.shape[:2])

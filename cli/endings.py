@@ -5,6 +5,7 @@ number of the signal where it was stopped: 130 after Ctrl-C. The codes are in do
 """
 
 import signal
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 from files.checkpoints import CheckpointError
 from lab.config import ConfigError
 from lab.values import shortened
-from odeint import OdeError
+from odeint import OdeError, RoundingWarning
 
 GOES_ON = "What was learned is kept in runs/: the same command goes on from there."
 OUR_OWN = click.ClickException, click.exceptions.Exit, click.exceptions.Abort
@@ -32,7 +33,10 @@ def stopped(error: KeyboardInterrupt, more: str = "") -> click.ClickException:
 def usage_errors():
     """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", RoundingWarning)
+            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}.", err=True)
+            yield
     except ConfigError as error:
         hint = f"'--{error.option.replace('_', '-')}'"
         raise click.BadParameter(str(error), param_hint=hint) from None
