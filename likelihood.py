@@ -262,6 +262,7 @@ class MaximumLikelihood:
     name = "cnf"
     title = "Continuous normalising flow"
     normal_source = False
+    learns_score = False
     coupling = independent()
 
     @property

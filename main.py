@@ -36,6 +36,7 @@ from cli.options import (
     option,
     out,
     retrain,
+    save_every,
     say_what_has_no_effect,
     usage_errors,
     with_noise,
@@ -51,10 +52,10 @@ from files.checkpoints import CheckpointError
 from files.tables import listed
 from lab import store
 from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
-from lab.evaluation import Generated, excess, generate
+from lab.evaluation import Generated, excess, generate, score_off
 from lab.run import Run, settle
 from lab.store import Learned
-from lab.values import OneOf, Whole
+from lab.values import OneOf
 from machine import interrupts
 from metrics import ExcessLoss, quoted
 
@@ -73,12 +74,7 @@ from metrics import ExcessLoss, quoted
     help="Go on with the unfinished training that is kept in this file, by its own options.",
 )
 @retrain
-@option(
-    TRAINING,
-    "--save-every",
-    kind=Whole(1, 10_000_000),
-    help="Number of steps after which training is kept.  [default: only at its end]",
-)
+@save_every
 @option(
     FIRST,
     "--figure",
@@ -119,7 +115,9 @@ def main(context, figures, out, resume, retrain, save_every, **options):
     report_training(learned)
     with after_training(learned.path):
         generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
-        _report_flow(learned.run, generated, loss)
+        noisy = learned.run.config.diffusion
+        score = score_off(learned.run, learned.field) if noisy else None
+        _report_flow(learned.run, generated, loss, score)
         for name, path in outs.items():
             FIGURES[name].draw(
                 path, Subject(learned.run, learned.field, generated, loss, learned.history)
@@ -182,14 +180,14 @@ def _report_points(run: Run):
             click.echo(f"{side}      {points.description}; columns: {listed(points.columns)}")
 
 
-def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None):
+def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None, score: float | None):
     solution, distances = generated.solution, generated.distances
     if loss:
         click.echo(
             f"excess      loss of fresh pairs {loss.loss:.3f}, least possible "
             f"{quoted(loss.floor, loss.floor_error)}; excess "
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
-            + (f", score off by {loss.score_error:.1%}" if run.config.diffusion else "")
+            + (f", score off by {score:.1%}" if score is not None else "")
         )
     unit = ""
     if units := run.config.target_units:

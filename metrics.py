@@ -163,7 +163,6 @@ class ExcessLoss:
         excess: loss − floor, over the same pairs.
         excess_error: its standard error.
         velocity_error: √(E‖v − u‖² / E‖u‖²) over (t, xt).
-        score_error: see the function `score_error`; None where no score is known.
     """
 
     loss: float
@@ -172,7 +171,6 @@ class ExcessLoss:
     excess: float
     excess_error: float
     velocity_error: float
-    score_error: float | None = None
 
 
 def excess_loss(field, exact, method: Method, source: Dataset, target: Dataset, count: int, key):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.endings import GOES_ON, after_training, stopped
+from cli.endings import GOES_ON, after_training, said, stopped
 from cli.files import inputs_of, require_runs, require_writable
 from cli.options import (
     OUTPUT,
@@ -133,7 +133,7 @@ def compare(
         planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe, kept)
     unnamed = dict.fromkeys([markdown, csv], tables.is_table)
     require_writable(out, inputs=[*inputs_of(planned[0][0]), *checkpoints], unnamed=unnamed)
-    require_runs(*(runs[0] for runs in planned[: len(planned) - len(kept)]))
+    require_runs(*comparison.to_train(planned, kept))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
     how = {"kept": kept, "measure": budget.measured if figure == "budget" else None}
     cells, ending = _compared(planned, retrain, processes or comparison.one_a_core(), **how)
@@ -183,9 +183,8 @@ def _kept(context, checkpoints, options: dict) -> list:
 def _compared(planned: list[list[Run]], retrain: bool, processes: int, **how):
     """All cells, or those that were finished when a signal came; and that as an error, or None."""
     cells, whole = [], comparison.cost(planned, processes, how["kept"])
-    with warnings.catch_warnings(), overall_progress(whole, "compare") as show:
+    with said(), overall_progress(whole, "compare") as show:
         warnings.simplefilter("ignore", SinkhornWarning)
-        warnings.showwarning = lambda message, *_: warn(message)
         try:
             for cell in comparison.compare(planned, retrain, show, processes, **how):
                 cells.append(cell)

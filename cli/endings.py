@@ -29,13 +29,26 @@ def stopped(error: KeyboardInterrupt, more: str = "") -> click.ClickException:
     return ending
 
 
+def warn(message):
+    """One sentence on the standard error stream."""
+    click.echo(f"Warning: {message}.", err=True)
+
+
+@contextmanager
+def said(*kinds: type[Warning]):
+    """Tell the user of warnings in sentences; of each of these kinds, of a message once."""
+    with warnings.catch_warnings():
+        for kind in kinds:
+            warnings.simplefilter("once", kind)
+        warnings.showwarning = lambda message, *_: warn(message)
+        yield
+
+
 @contextmanager
 def usage_errors():
     """Tell the user in one sentence what was wrong with an option, a file, or a solve."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("once", RoundingWarning)
-            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}.", err=True)
+        with said(RoundingWarning):
             yield
     except ConfigError as error:
         hint = f"'--{error.option.replace('_', '-')}'"

@@ -1,11 +1,8 @@
 """To learn a field behind a progress bar, and to say how that went."""
 
-import warnings
-
 import click
 
-from cli.endings import GOES_ON, stopped
-from cli.options import warn
+from cli.endings import GOES_ON, said, stopped, warn
 from cli.progress import training_progress
 from couplings import SinkhornWarning
 from files.checkpoints import CheckpointError
@@ -19,10 +16,8 @@ from training import TrainingError
 def learn(run: Run, **how) -> Learned:
     """Learn the run's field behind a progress bar; where the loss runs off, say what is left."""
     try:
-        with warnings.catch_warnings(), training_progress(run.config.steps) as show:
-            for kind in (SinkhornWarning, CoarseSolveWarning):
-                warnings.simplefilter("once", kind)
-            warnings.showwarning = lambda message, *_: warn(message)
+        kinds = SinkhornWarning, CoarseSolveWarning
+        with said(*kinds), training_progress(run.config.steps) as show:
             learned = store.learn(run, show, **how)
     except CheckpointError as error:  # of the flow that this one learns from
         raise click.UsageError(f"{error}.") from None

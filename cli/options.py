@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 import mlx.core as mx
 
-from cli.endings import failures, usage_errors
+from cli.endings import failures, usage_errors, warn
 from cli.values import Value
 from lab import store
 from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING
 from lab.run import Run, without_effect
-from lab.values import OneOf
+from lab.values import OneOf, Whole
 
 OUTPUT = "Output"
 LAST = (
@@ -146,6 +146,12 @@ retrain = option(
     is_flag=True,
     help="Train even if runs/ has a network that was trained by the same options and code.",
 )
+save_every = option(
+    TRAINING,
+    "--save-every",
+    kind=Whole(1, 10_000_000),
+    help="Number of steps after which training is kept.  [default: only at its end]",
+)
 
 
 def out(default: str | None, type, help: str):
@@ -204,8 +210,3 @@ def warn_of_other_points(run: Run):
     for name in run.changed_files:
         if Path(name).exists():
             warn(f"'{name}' is not what it was when the flow was trained")
-
-
-def warn(message):
-    """One sentence on the standard error stream."""
-    click.echo(f"Warning: {message}.", err=True)

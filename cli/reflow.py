@@ -12,11 +12,12 @@ from cli.options import (
     device,
     option,
     retrain,
+    save_every,
     usage_errors,
     warn_of_other_points,
 )
 from lab import store
-from lab.config import FIRST, TRAINING
+from lab.config import FIRST
 from lab.evaluation import generate, path_shape
 from lab.reflow import reflowed
 from lab.run import solved_by
@@ -41,12 +42,7 @@ HEADS = ("flow", "straightness", "path energy", "W2², one Euler step", "W2², d
 @config_option("lr", otherwise="the optimizer's own")
 @config_option("seed", otherwise="the checkpoint's")
 @config_option("samples")
-@option(
-    TRAINING,
-    "--save-every",
-    kind=Whole(1, 10_000_000),
-    help="Number of steps after which training is kept.  [default: only at its end]",
-)
+@save_every
 @retrain
 @device
 def reflow(checkpoint, rounds, samples, retrain, save_every, **options):

@@ -11,11 +11,11 @@ import mlx.core as mx
 import numpy as np
 
 from lab.comparison import Cell
-from lab.evaluation import W2_DRAWS, W2_POINTS, solve
+from lab.evaluation import noise_keys, solve, target_distances
 from lab.run import Run, solved_by
 from lab.tables import heading
-from machine.keys import NOISE, evaluation_keys, step_key
-from metrics import flow_distances, histogram_divergence, quoted
+from machine.keys import evaluation_keys
+from metrics import histogram_divergence, quoted
 from odeint import OdeError
 from sde import SDE_SOLVERS
 from solver import SOLVERS
@@ -23,7 +23,6 @@ from solver import SOLVERS
 EVALUATIONS = tuple(2**k for k in range(9))  # 1, 2, 4 … 256
 TOLERANCES = tuple(10.0**-k for k in range(1, 6))
 HISTOGRAM_POINTS = 20_000  # of each histogram
-SOLVES = W2_DRAWS + 1  # of one budget, each with noise of its own
 MARGIN = 1 / 8  # of the target's box, on each side, that the histogram has beyond it
 
 
@@ -60,18 +59,15 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 
 def _quality(run: Run, field, known: dict) -> dict:
     """The numbers of one budget."""
-    evaluations, noise_keys = [], iter(mx.random.split(step_key(run.config.seed, NOISE), SOLVES))
+    evaluations, keys = [], iter(noise_keys(run))
 
     def flow(x0):
-        solution = solve(run, field, x0, [0.0, 1.0], next(noise_keys), dense=False)
+        solution = solve(run, field, x0, [0.0, 1.0], next(keys), dense=False)
         evaluations.append(solution.nfe)
         return run.target.restore(solution.x[-1])
 
-    _, key, histogram_key, _ = evaluation_keys(run.config.seed)
-    draws = mx.random.split(key, W2_DRAWS)
-    count = min(run.config.samples, W2_POINTS)
     best, best_divergence = known.get(run.config.seed, (None, None))
-    distances = flow_distances(flow, run.source, run.target, count, draws, best)
+    distances = target_distances(run, flow, best)
     numbers = {
         "nfe": float(np.mean(evaluations)),
         "w2_squared": distances.to_target,
@@ -79,8 +75,8 @@ def _quality(run: Run, field, known: dict) -> dict:
         "w2_squared_of_true_samples": distances.best,
     }
     if run.target.dim == 2:
-        x0_key, *keys = mx.random.split(histogram_key, 3)
-        true, others = (run.target.sample_exactly(HISTOGRAM_POINTS, key) for key in keys)
+        x0_key, *two = mx.random.split(evaluation_keys(run.config.seed)[2], 3)
+        true, others = (run.target.sample_exactly(HISTOGRAM_POINTS, key) for key in two)
         box = _box(true)
         made = flow(run.source.sample(HISTOGRAM_POINTS, x0_key))
         if best_divergence is None:

@@ -14,7 +14,7 @@ import numpy as np
 from cfm import REFLOW
 from lab.config import CNF, SDE_SOLVER, Config, ConfigError
 from lab.evaluation import OF_LIKELIHOOD, generate, of_network, of_solver
-from lab.run import FLOWS, INSTEAD, MAP_SOLVER, Run, settle, solved_by
+from lab.run import INSTEAD, MAP_SOLVER, Run, learns_score, settle, solved_by
 from lab.store import Learned, find, learn
 from machine.processes import at_once, cores
 from metrics import quoted
@@ -69,7 +69,7 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=())
     for solver in solvers:
         _steps(solver, nfe)
     config = replace(config, diffusion=0.0)
-    if noise and not config.source and not all(_learns_score(method) for method in methods):
+    if noise and not config.source and not all(learns_score(method) for method in methods):
         config = replace(config, source="normal")
 
     def settled(method, seed, config):
@@ -122,10 +122,6 @@ def _with_noise(solvers, noise: float) -> list[str]:
     return [*solvers] if stochastic or not noise else [*solvers, SDE_SOLVER]
 
 
-def _learns_score(method: str) -> bool:
-    return method in FLOWS and FLOWS[method]().learns_score
-
-
 def _not_for(method: str) -> dict[str, None]:
     """The options that a method has not, taken back."""
     names = ["power"] if method != "poly" else []
@@ -146,9 +142,14 @@ def _steps(solver: str, nfe: int | None) -> int | None:
     return nfe // each
 
 
+def to_train(planned: list[list[Run]], kept) -> list[Run]:
+    """One run of each network that is to be trained; those that are kept stand last in a plan."""
+    return [of[0] for of in planned[: len(planned) - len(kept)]]
+
+
 def cost(planned: list[list[Run]], processes: int = 1, kept=()) -> float:
     """What `compare` will count up to."""
-    costs = training_costs([of[0] for of in planned[: len(planned) - len(kept)]], processes)
+    costs = training_costs(to_train(planned, kept), processes)
     return sum(costs) + sum(NETWORK_COST + CELL_COST * len(of) for of in planned)
 
 
@@ -181,7 +182,7 @@ def compare(
         KeyboardInterrupt: after Ctrl-C; what was learned is kept.
         ProcessError: where a process that trained failed or died; likewise.
     """
-    runs = [of[0] for of in planned[: len(planned) - len(kept)]]
+    runs = to_train(planned, kept)
     done, costs, known = 0.0, training_costs(runs, processes), {}
     failures = train_at_once(runs, processes, retrain, show)
     if failures is not None:  # what did not fail is found

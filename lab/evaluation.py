@@ -5,7 +5,7 @@ Every number is in the units of the target, except losses, which are in those th
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
@@ -72,7 +72,7 @@ def solve(run: Run, field, x0, times, key, **how) -> Solution:
 def _follow(run: Run, field, count: int, **how) -> Solution:
     """The flow of fresh source samples, in the units the network sees."""
     x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
-    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), _noise_keys(run)[0], **how)
+    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), noise_keys(run)[0], **how)
     mx.eval(solution.x)
     return solution
 
@@ -92,19 +92,19 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
     began = time.perf_counter()
     solution = _follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
-    noise_keys = iter(_noise_keys(run)[1:])
-    distances = flow_distances(
-        lambda x0: _ends(run, field, x0, next(noise_keys)),
-        run.source,
-        run.target,
-        min(run.config.samples, W2_POINTS),
-        mx.random.split(evaluation_keys(run.config.seed)[1], W2_DRAWS),
-        best,
-    )
+    keys = iter(noise_keys(run)[1:])
+    distances = target_distances(run, lambda x0: _ends(run, field, x0, next(keys)), best)
     return Generated(solution, run.target.restore(solution.x), seconds, distances)
 
 
-def _noise_keys(run: Run):
+def target_distances(run: Run, flow: Callable, best: float | None) -> FlowDistances:
+    """How near a flow, of source points to generated ones, comes to the run's target."""
+    count = min(run.config.samples, W2_POINTS)
+    keys = mx.random.split(evaluation_keys(run.config.seed)[1], W2_DRAWS)
+    return flow_distances(flow, run.source, run.target, count, keys, best)
+
+
+def noise_keys(run: Run):
     """Keys for the noise along the paths that are shown, and in every draw of distances."""
     return mx.random.split(step_key(run.config.seed, NOISE), 1 + W2_DRAWS)
 
@@ -125,15 +125,20 @@ def best_field(run: Run):
 def excess(run: Run, field) -> ExcessLoss | None:
     """How near the field is to the exact one, where that is known and is not the field itself."""
     best = None if run.is_exact else best_field(run)
-    if best is None:
-        return None
-    _, pairs_key = mx.random.split(evaluation_keys(run.config.seed)[2])
-    on = run.method, run.source, run.target.standardized(), EXCESS_PAIRS, pairs_key
-    found = excess_loss(field, best, *on)
-    if run.no_score:
-        return found
-    score = score_of(run.method, run.source, field)
-    return replace(found, score_error=score_error(score, best.score, *on))
+    return best and excess_loss(field, best, *_fresh_pairs(run))
+
+
+def score_off(run: Run, field) -> float | None:
+    """How far the score is off the exact one, see `metrics.score_error`; likewise."""
+    best = None if run.is_exact or run.no_score else best_field(run)
+    score = best and score_of(run.method, run.source, field)
+    return best and score_error(score, best.score, *_fresh_pairs(run))
+
+
+def _fresh_pairs(run: Run) -> tuple:
+    """Of what, how many and by which key pairs are drawn to compare a field with the exact one."""
+    _, key = mx.random.split(evaluation_keys(run.config.seed)[2])
+    return run.method, run.source, run.target.standardized(), EXCESS_PAIRS, key
 
 
 @dataclass(frozen=True)
@@ -343,7 +348,7 @@ def of_network(run: Run, field) -> dict:
         "excess_loss": found and found.excess,
         "excess_loss_error": found and found.excess_error,
         "velocity_error": found and found.velocity_error,
-        "score_error": found and found.score_error,
+        "score_error": score_off(run, field),
         "nll": likelihood and likelihood.nll,
         "nll_error": likelihood and likelihood.nll_error,
         "nll_reason": likelihood and likelihood.infinite,

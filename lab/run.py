@@ -135,7 +135,7 @@ class Run:
     @property
     def no_score(self) -> str | None:
         """Why no score of the flow is known, in a sentence without its full stop; or None."""
-        if self.is_exact or getattr(self.method, "learns_score", False):
+        if self.is_exact or self.method.learns_score:
             return None
         if self.is_map:
             return f"'{self.config.method}' is a map, which knows no velocity on the way"
@@ -217,8 +217,12 @@ def _asks_for_normal(config: Config) -> bool:
     """Whether the method, or noise along the flow, asks for the source N(0, I)."""
     if config.method in ("fm", CNF):
         return True
-    learns_score = config.method in METHODS and METHODS[config.method]().learns_score
-    return bool(config.diffusion) and not learns_score
+    return bool(config.diffusion) and not learns_score(config.method)
+
+
+def learns_score(method: str) -> bool:
+    """Whether a method, by its name, learns the score beside the velocity."""
+    return method in FLOWS and FLOWS[method]().learns_score
 
 
 def _of_one_dimension(source: Dataset, target: Dataset) -> tuple[Dataset, Dataset]:

@@ -127,7 +127,7 @@ def _description(run: Run) -> dict:
         "network": config.network,
         "shape": {"dim": run.target.dim, **shape},
         "learns_source": config.source == TRAINABLE,
-        "learns_score": getattr(run.method, "learns_score", False),
+        "learns_score": run.method.learns_score,
     }
 
 
