@@ -53,7 +53,8 @@ from files.tables import listed
 from lab import store
 from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
 from lab.evaluation import Generated, excess, generate, score_off
-from lab.run import Run, settle
+from lab.run import Run
+from lab.settling import settle
 from lab.store import Learned
 from lab.values import OneOf
 from machine import interrupts

@@ -48,7 +48,7 @@ def learned(name: str, source, target, seed: int):
 
     try:
         from lab.config import Config
-        from lab.run import settle
+        from lab.settling import settle
         from lab.store import new_model
     except ImportError:  # a version before there was a lab
         from models import MLP

@@ -90,7 +90,7 @@ def ours(data: dict, method: str, seed: int):
     from datasets import Points
     from distributions import units_of
     from lab.config import Config
-    from lab.run import settle
+    from lab.settling import settle
     from lab.store import new_model
     from training import train
 

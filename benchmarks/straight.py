@@ -31,7 +31,7 @@ from datasets import DATASETS
 from lab.config import Config
 from lab.evaluation import generate, path_shape
 from lab.reflow import reflowed
-from lab.run import settle, solved_by
+from lab.settling import settle, solved_by
 from lab.store import Learned, learn
 from machine.keys import step_key
 from metrics import histogram_divergence

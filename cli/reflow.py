@@ -20,7 +20,7 @@ from lab import store
 from lab.config import FIRST
 from lab.evaluation import generate, path_shape
 from lab.reflow import reflowed
-from lab.run import solved_by
+from lab.settling import solved_by
 from lab.store import Learned
 from lab.values import Whole
 from metrics import quoted

@@ -12,7 +12,8 @@ import numpy as np
 
 from lab.comparison import Cell
 from lab.evaluation import noise_keys, solve, target_distances
-from lab.run import Run, solved_by
+from lab.run import Run
+from lab.settling import solved_by
 from lab.tables import heading
 from machine.keys import evaluation_keys
 from metrics import histogram_divergence, quoted

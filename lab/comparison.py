@@ -14,7 +14,9 @@ import numpy as np
 from cfm import REFLOW
 from lab.config import CNF, SDE_SOLVER, Config, ConfigError
 from lab.evaluation import OF_LIKELIHOOD, generate, of_network, of_solver
-from lab.run import INSTEAD, MAP_SOLVER, Run, learns_score, settle, solved_by
+from lab.methods import learns_score
+from lab.run import Run
+from lab.settling import INSTEAD, MAP_SOLVER, settle, solved_by
 from lab.store import Learned, find, learn
 from machine.processes import at_once, cores
 from metrics import quoted

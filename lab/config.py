@@ -4,7 +4,7 @@ A `Config` is made where a run begins: from the command line, from the file that
 kept in, or in Python. From then on it is read and never changed. Every field but the last three is
 an option of the command line: its kind of value and its default are written here, and what its
 docstring says of it is what the help page says. A default of None depends on other choices;
-`run.py` fills it in. The JSON of a Config is what a checkpoint keeps.
+`settling.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
 import json

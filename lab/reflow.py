@@ -16,7 +16,8 @@ from cfm import REFLOW, Method
 from couplings import of_a_flow
 from files.checkpoints import CheckpointError
 from lab.config import Ancestor, Config
-from lab.run import Run, settle
+from lab.run import Run
+from lab.settling import settle
 from machine.keys import PAIRS_OF_A_FLOW, step_key
 from models import TRAINABLE
 from odeint import odeint

@@ -25,7 +25,8 @@ from files.checkpoints import CheckpointError
 from keeping import load_training, save_checkpoint
 from lab.config import CNF, DATA, SOLVING_OPTIONS, Config, ConfigError
 from lab.reflow import descended, taught_by, teacher_of
-from lab.run import Run, settle
+from lab.run import Run
+from lab.settling import settle
 from likelihood import CoarseSolveWarning
 from machine.interrupts import deferred_interrupt
 from machine.keys import PROBES, step_key
@@ -42,7 +43,8 @@ ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
     *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "keeping.py"),
     *("maps.py", "models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
-    *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
+    *("lab/config.py", "lab/methods.py", "lab/reflow.py", "lab/run.py", "lab/settling.py"),
+    *("lab/sides.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training with a solver does
     *("likelihood.py", "odeint.py", "ode/*.py", "solver.py"),

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp, multivariate_normal, qmc
 
 from datasets import DATASETS, Units, a_few_points, load_points, standard_normal
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 from machine.keys import as_key, step_key, stratified
 
 N = 40_000

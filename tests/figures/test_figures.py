@@ -18,7 +18,7 @@ from figures.registry import FIGURES
 from figures.subject import Subject, target_sample
 from lab.config import Config
 from lab.evaluation import generate, log_density
-from lab.run import settle
+from lab.settling import settle
 from lab.store import new_model
 from training import History
 

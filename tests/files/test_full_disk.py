@@ -16,7 +16,7 @@ from files.checkpoints import write_checkpoint
 from files.rows import write_rows
 from lab.comparison import Cell
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 from lab.tables import markdown, write_csv, write_markdown
 
 ROOM = 100  # bytes that a file may have before the disk is full

@@ -6,7 +6,7 @@ import pytest
 from lab import budget
 from lab.comparison import Cell
 from lab.config import Config
-from lab.run import settle, solved_by
+from lab.settling import settle, solved_by
 from metrics import histogram_divergence, w2_squared
 from odeint import odeint
 from solver import SOLVERS

@@ -9,7 +9,7 @@ import pytest
 
 from lab import comparison, store
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 
 STEPS = 1500
 

@@ -9,7 +9,8 @@ import pytest
 
 from cfm import METHODS
 from lab.config import HELP, OPTIONS, Config, ConfigError
-from lab.run import settle, without_effect
+from lab.run import without_effect
+from lab.settling import settle
 from lab.values import Names, Number, OneOf, Whole
 from maps import MAPS
 from models import NETWORKS

@@ -8,7 +8,7 @@ import pytest
 
 from lab import evaluation
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 from likelihood import EXACT_DIMENSIONS, log_prob
 from models import MLP
 from odeint import odeint

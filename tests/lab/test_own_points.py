@@ -11,7 +11,7 @@ from shared import newest, options_of, the_error
 
 from lab.config import Config, ConfigError
 from lab.evaluation import path_shape
-from lab.run import settle
+from lab.settling import settle
 from metrics import w2_squared
 
 

@@ -16,7 +16,7 @@ from datasets import DATASETS
 from files.checkpoints import CheckpointError
 from lab import reflow, store
 from lab.config import Ancestor, Config, ConfigError
-from lab.run import settle
+from lab.settling import settle
 from odeint import odeint
 
 SMALL = Config(steps=20, batch_size=16, width=8, depth=1, samples=32)

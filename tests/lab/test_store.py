@@ -16,7 +16,7 @@ from shared import QUICK, arrays_of, newest, options_of, spoiled, the_error
 from files.checkpoints import CheckpointError
 from lab import store
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 from likelihood import CoarseSolveWarning
 from odeint import OdeError
 
