@@ -20,6 +20,7 @@ import csv
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -172,17 +173,15 @@ def kept(path: Path) -> dict[tuple, list[float]]:
 
 def fill(path: Path, sides: dict):
     """Train and measure every network that the file lacks; of each side so many seeds."""
-    for seed in range(max(seeds for _, seeds in sides.values())):
-        for pair in PAIRS:
-            for method in METHODS:
-                for side, (train, seeds) in sides.items():
-                    case = (pair, method, side, str(seed))
-                    if seed >= seeds or case in kept(path):
-                        continue
-                    data = split(pair, seed)
-                    found = measured(data, *train(data, method, seed))
-                    with path.open("a", encoding="utf-8", newline="") as lines:
-                        csv.writer(lines).writerow([*case, *found])
+    most = max(seeds for _, seeds in sides.values())
+    for method, seed, pair, side in product(METHODS, range(most), PAIRS, sides):
+        train, seeds = sides[side]
+        case = (pair, method, side, str(seed))
+        if seed < seeds and case not in kept(path):
+            data = split(pair, seed)
+            found = measured(data, *train(data, method, seed))
+            with path.open("a", encoding="utf-8", newline="") as lines:
+                csv.writer(lines).writerow([*case, *found])
 
 
 def show(path: Path):
