@@ -57,7 +57,7 @@ from lab.run import Run
 from lab.settling import settle
 from lab.store import Learned
 from lab.values import OneOf
-from machine import interrupts
+from machine import interrupts, ranks
 from metrics import ExcessLoss, quoted
 
 
@@ -104,6 +104,11 @@ def main(context, figures, out, resume, retrain, save_every, **options):
       python main.py --target points.csv --figure trajectories --figure loss
     """
     if context.invoked_subcommand:
+        if ranks.count() > 1:
+            raise click.UsageError(
+                f"'{context.invoked_subcommand}' is done by one process; mlx.launch is for the "
+                "main job, which trains one network."
+            )
         _forbid_options_before_a_command(context)
         return
     with usage_errors():
@@ -112,7 +117,10 @@ def main(context, figures, out, resume, retrain, save_every, **options):
         outs = _figure_paths(run, list(dict.fromkeys(figures)), out)
     say_what_has_no_effect(context, run)
     _report_points(run)
-    learned = learn(run, start=start, retrain=retrain, save_every=save_every)
+    with ranks.ending_together(lambda: _what_is_left(run)):
+        learned = learn(run, start=start, retrain=retrain, save_every=save_every)
+    if not ranks.is_first():
+        return
     report_training(learned)
     with after_training(learned.path):
         generated, loss = generate(learned.run, learned.field), excess(learned.run, learned.field)
@@ -173,6 +181,14 @@ def _flow_name(run: Run) -> str:
     return "_".join([*parts, config.solver]) + with_noise(run)
 
 
+def _what_is_left(run: Run) -> str:
+    """What to say where another process of the same training died."""
+    left = "nothing is kept here; --save-every keeps training on its way"
+    if kept := store.last_kept(run):
+        left = f"{kept} is kept, and the same command goes on from there"
+    return f"another process of this training ended, and so all do; {left}."
+
+
 def _report_points(run: Run):
     """What was read from a user's files."""
     for side in ("source", "target"):
@@ -206,9 +222,12 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None, score:
 
 
 if __name__ == "__main__":
+    ranks.be_silent_unless_first()
     interrupts.listen()
     try:
         main()
     except SystemExit as ending:
         interrupts.ignore()  # what is left to do is to leave
+        if ending.code:
+            ranks.let_first_fail_before()
         streams.leave(ending.code)

@@ -23,6 +23,7 @@ from mlx.utils import tree_flatten, tree_map
 
 from cfm import coupling_key
 from keeping import TrainingState, load_checkpoint, load_training, save_checkpoint
+from machine import ranks
 from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
 from machine.streams import beside, in_parts
@@ -143,7 +144,9 @@ def train(
         NonFiniteLossError: when the loss or the weights stop being finite.
         TrainingError: when a solver that training goes through cannot finish a solve.
 
-    Ctrl-C ends training after the step in flight; a second one ends it at once.
+    Ctrl-C ends training after the step in flight; a second one ends it at once. Several processes
+    (`machine/ranks.py`) begin with what the first has, share the rows of every batch out, and end
+    together at a look.
     """
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, not {steps}")
@@ -154,6 +157,7 @@ def train(
     made = kind.make(rate, kind.weight_decay if weight_decay is None else weight_decay)
     learner = _Learner(model, made, optimizer, state)
     history = History.of(state) if state else History()
+    learner.begin_with_first(history)
     step = _update(learner, average, method)
     batches = _batches(method, source, target, batch_size, seed, history.steps)
     good, began = learner.state(history), time.perf_counter()
@@ -175,7 +179,7 @@ def train(
             if save_every and history.steps % save_every == 0:
                 history.state = good
                 on_save(history)
-            if pressed:
+            if ranks.any_of_all(bool(pressed)):
                 break
         history.interrupted = history.steps < steps
         history.state = good
@@ -193,7 +197,7 @@ def _stretch(step, batches, learner, history: History, stop: int, pressed: list)
         total = total + step(*batch)
         mx.async_eval(total, learner.averaged)
         history.steps += 1
-        if pressed:
+        if pressed and ranks.count() == 1:  # several can only stop together
             break
     return total.item() / (history.steps - first)
 
@@ -236,6 +240,13 @@ class _Learner:
             return
         optimizer.init(model.trainable_parameters())
         self.averaged = tree_map(mx.array, model.trainable_parameters())
+
+    def begin_with_first(self, history: History):
+        """Have what the first of several processes has, and be as far."""
+        history.steps = ranks.number_of_first(history.steps)
+        trees = (self.model.trainable_parameters(), self.averaged, self.optimizer.state)
+        weights, self.averaged, self.optimizer.state = ranks.from_first(trees)
+        self.model.update(weights)
 
     def state(self, history: History) -> TrainingState:
         """All that training needs to go on from here, in copies."""
@@ -304,7 +315,8 @@ def _update(learner: _Learner, average: float, method) -> Callable:
     value_and_grad = nn.value_and_grad(model, method.error)
 
     def step(*examples):
-        loss, gradient = _shared(value_and_grad, model, *examples)
+        own, share = ranks.own_rows(*examples)
+        loss, gradient = ranks.summed(_shared(value_and_grad, model, *own), share)
         optimizer.update(model, gradient)
         n = optimizer.step.astype(mx.float32)
         decay = mx.minimum(average, n / (9 + n))  # a short memory while weights change fast

@@ -18,6 +18,7 @@ from files.checkpoints import CheckpointError
 from lab.config import Ancestor, Config
 from lab.run import Run
 from lab.settling import settle
+from machine import ranks
 from machine.keys import PAIRS_OF_A_FLOW, step_key
 from models import TRAINABLE
 from odeint import odeint
@@ -73,22 +74,29 @@ def descended(run: Run, field, path) -> Run:
 def taught_by(teacher, run: Run) -> Method:
     """The run's method, with `PAIRS` pairs that the teacher's flow makes.
 
-    They depend on that flow and the seed alone, so that training can stop and go on.
+    They depend on that flow and the seed alone, so that training can stop and go on. Of several
+    processes, only the first needs the teacher.
 
     Raises:
         CheckpointError: where the teacher is not the flow that this run began with.
     """
     ancestor = run.config.ancestors[-1]
-    if digest_of(teacher) != ancestor.weights:
+    if teacher is not None and digest_of(teacher) != ancestor.weights:
         raise CheckpointError(
             f"'{ancestor.checkpoint}' is not the flow that this one learns from: its weights are "
             "others"
         )
     x0 = run.source.sample(PAIRS, step_key(run.config.seed, PAIRS_OF_A_FLOW))
-    ends = [odeint(teacher, part, [0.0, 1.0], dense=False).x[-1] for part in mx.split(x0, PARTS)]
-    x1 = mx.concatenate(ends)
+    x1 = mx.zeros_like(x0) if teacher is None else _ends(teacher, x0)
+    x1 = ranks.from_first(x1)
     mx.eval(x0, x1)
     return replace(run.method, coupling=of_a_flow(x0, x1))
+
+
+def _ends(field, x0):
+    """Where a flow carries x0."""
+    parts = mx.split(x0, PARTS)
+    return mx.concatenate([odeint(field, part, [0.0, 1.0], dense=False).x[-1] for part in parts])
 
 
 def digest_of(network) -> str:

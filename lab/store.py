@@ -28,6 +28,7 @@ from lab.reflow import descended, taught_by, teacher_of
 from lab.run import Run
 from lab.settling import settle
 from likelihood import CoarseSolveWarning
+from machine import ranks
 from machine.interrupts import deferred_interrupt
 from machine.keys import PROBES, step_key
 from models import TRAINABLE, build, describe
@@ -103,7 +104,10 @@ def learn(
             return teacher
         run = descended(run, teacher.field, teacher.path)
     start = start or (None if retrain else find(run))
-    if start and start.history.steps >= run.config.steps:
+    finished = bool(start and start.history.steps >= run.config.steps)
+    if ranks.number_of_first(finished) and not ranks.is_first():
+        return Learned(run, new_model(run), History(), checkpoint_path(run), found=True)
+    if finished:
         os.utime(start.path, ns=(time.time_ns(),) * 2)  # so that it is the newest
         return replace(start, found=True)
     replaced = not (start or retrain) and checkpoint_path(run).exists()
@@ -150,7 +154,7 @@ def _train(run: Run, model, on_look, save_every, state) -> tuple[History, Path]:
         older, path = [path] if path else [], _keep(run, model, history)
         if history.steps == config.steps:
             older = _partial_paths(run)
-        for file in older:
+        for file in older if ranks.is_first() else ():
             if file != path:
                 file.unlink(missing_ok=True)
 
@@ -189,7 +193,7 @@ def _shown(run: Run):
         return on_marginal(run.method, run.source)
     if not run.config.ancestors:
         return run.method
-    teacher, *_ = _read(run.config.ancestors[-1].checkpoint)
+    teacher = _read(run.config.ancestors[-1].checkpoint)[0] if ranks.is_first() else None
     return taught_by(teacher, run)
 
 
@@ -222,6 +226,8 @@ def _checking(run: Run, model, on_look) -> Callable[[History], None]:
 
 def _keep(run: Run, model, history: History) -> Path:
     path = checkpoint_path(run, history.steps)
+    if not ranks.is_first():
+        return path
     notes = {"trained_steps": history.steps, "code": _code_of(run)}
     save_checkpoint(path, model, run.config.to_json() | notes, history.state)
     return path
@@ -235,6 +241,11 @@ def checkpoint_path(run: Run, step: int | None = None) -> Path:
     partial = "" if step in (None, config.steps) else f"_step{step}"
     flow = f"{run.label}_{run.source.name}_{run.target.name}"
     return FOLDER / f"{flow}_seed{config.seed}_{digest}{partial}.safetensors"
+
+
+def last_kept(run: Run) -> Path | None:
+    """Where the most of this run is kept, if anything is."""
+    return next(filter(Path.exists, [checkpoint_path(run), *_partial_paths(run)]), None)
 
 
 def _partial_paths(run: Run) -> list[Path]:
