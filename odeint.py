@@ -13,13 +13,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from ode.gradients import GRADIENTS, Bound, is_traced, solve_as_one
 from ode.rounding import RoundingWarning
 from ode.step import rms
-from solver import SOLVERS, Tableau
+from solver import SOLVERS, Tableau, solver_named
 from ode.walk import NonFiniteError, OdeError, Options, StepBudgetError, StepSizeError, solve, where
 
 import mlx.core as mx
@@ -160,7 +159,7 @@ def odeint(
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient {gradient!r}; there are {', '.join(GRADIENTS)}")
     rtol, atol = _check_tolerance("rtol", rtol, x0), _check_tolerance("atol", atol, x0)
-    tableau, bound = _check_solver(solver), Bound(field, parameters)
+    tableau, bound = solver_named(solver, SOLVERS), Bound(field, parameters)
     steps = _check_steps(steps, times, tableau)
     options = Options(tableau, rtol, atol, steps, max_steps, first_step, max_step, norm)
     with _needing_numbers(steps is None, gradient):
@@ -190,14 +189,6 @@ def _needing_numbers(adaptive: bool, gradient: str):
         else:  # the field's own doing
             raise
         raise ValueError(f"inside mx.compile and mx.vmap there are no numbers, and {why}") from None
-
-
-def _check_solver(name: str) -> Tableau:
-    if isinstance(name, str) and name in SOLVERS:
-        return SOLVERS[name]
-    close = get_close_matches(str(name), SOLVERS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SOLVERS)}"
-    raise ValueError(f"unknown solver {name!r}; {hint}")
 
 
 def _check_times(name: str, given) -> np.ndarray:

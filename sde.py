@@ -15,11 +15,11 @@ does, for smooth f: the error of the law. To draw samples, the weak order is wha
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import pairwise
 
 from odeint import Solution
 from ode.walk import NonFiniteError
+from solver import solver_named
 
 import mlx.core as mx
 import numpy as np
@@ -116,7 +116,7 @@ def sdeint(
             reverse of a stochastic process has another drift (Anderson 1982).
         NonFiniteError: where the state at the end is not finite.
     """
-    scheme, times = _check_solver(solver), _check_times(t)
+    scheme, times = solver_named(solver, SDE_SOLVERS), _check_times(t)
     if not isinstance(x0, mx.array) or x0.dtype not in (mx.float32, mx.float64):
         raise ValueError("x0 must be an mlx array of float32 or float64")
     if (key is None) == (increments is None):
@@ -158,14 +158,6 @@ def _increments(key, grid, x):
     """Brownian increments like x, of one step after the other."""
     for step_key, dt in zip(mx.random.split(key, len(grid)), np.diff(grid).tolist(), strict=False):
         yield math.sqrt(dt) * mx.random.normal(x.shape, key=step_key).astype(x.dtype)
-
-
-def _check_solver(name: str) -> Scheme:
-    if isinstance(name, str) and name in SDE_SOLVERS:
-        return SDE_SOLVERS[name]
-    close = get_close_matches(str(name), SDE_SOLVERS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SDE_SOLVERS)}"
-    raise ValueError(f"unknown solver {name!r}; {hint}")
 
 
 def _check_times(given) -> np.ndarray:

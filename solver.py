@@ -7,6 +7,7 @@ name. To add one, add its numbers below; nothing else in the program lists the s
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -267,3 +268,12 @@ _TABLEAUS = (
 # fmt: on
 
 SOLVERS: dict[str, Tableau] = {tableau.name: tableau for tableau in _TABLEAUS}
+
+
+def solver_named(name: str, solvers: dict):
+    """The solver of that name among some; a ValueError says which name is near, or which are."""
+    if isinstance(name, str) and name in solvers:
+        return solvers[name]
+    close = get_close_matches(str(name), solvers, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(solvers)}"
+    raise ValueError(f"unknown solver {name!r}; {hint}")

@@ -21,6 +21,7 @@ from datasets import DATASETS
 from maps import MAPS
 from models import ACTIVATIONS
 from optimizers import OPTIMIZERS
+from sde import SDE_SOLVERS
 from solver import SOLVERS
 
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -50,6 +51,17 @@ def solvers():
         yield f"`{name}`", str(tableau.order), str(cost), steps, tableau.reference
 
 
+def sde_solvers():
+    yield (
+        "`--solver`",
+        *("weak order", "strong order", "of noise that depends on time alone"),
+        *("evaluations a step", "from"),
+    )
+    for name, scheme in SDE_SOLVERS.items():
+        orders = scheme.weak, scheme.strong, scheme.strong_additive
+        yield f"`{name}`", *(f"{x:g}" for x in (*orders, scheme.evaluations)), scheme.reference
+
+
 def datasets():
     yield "name", "dimensions", "what it is", "density known"
     for name, data in DATASETS.items():
@@ -76,7 +88,7 @@ def as_markdown(rows) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-ALL = (methods, couplings, solvers, datasets, activations, optimizers)
+ALL = (methods, couplings, solvers, sde_solvers, datasets, activations, optimizers)
 TABLES = {table.__name__: table for table in ALL}
 
 

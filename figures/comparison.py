@@ -6,6 +6,9 @@ from figures import style
 from figures.stage import Stage, reach
 from metrics import quoted
 
+ABOVE = 0.45  # inches, for the second line of the title, and the names of the columns
+NARROWEST = 4.4  # inches, in which the legend takes no more than two lines
+
 
 def plot_comparison(
     out,
@@ -41,6 +44,7 @@ def plot_comparison(
     stage = Stage(clouds, targets, labels)
     side = min(2.4, 8.8 / len(columns))
     size = style.panels(len(rows), len(columns), side, side + 0.08)
+    size |= {"width": max(size["width"], NARROWEST), "height": size["height"] + ABOVE}
     with style.drawing(out, **size, **{"savefig.dpi": 200 if count <= 6 else 150}) as figure:
         grid = style.shared_axes(figure, len(rows), len(columns))
         for line, (key, row_title) in zip(grid, rows, strict=True):

@@ -187,8 +187,8 @@ def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iter
     Raises:
         ValueError: if `log_prob` and the log-density cannot be computed.
     """
-    if log_prob:
-        _require_log_density(run)
+    if log_prob and (why := no_log_density(run)):
+        raise ValueError(why)
     there, back = _by_the_same_steps(**run.solving), _by_the_same_steps(**_fine(run))
     key, noise_key = (step_key(run.config.seed, part) for part in (SAMPLES, NOISE))
     nothing = mx.zeros(PART)
@@ -220,8 +220,11 @@ def _by_the_same_steps(**how) -> Callable:
     return end
 
 
-def no_log_density(run: Run) -> str | None:
-    """Why a run has no log-densities, in a sentence; None where it has."""
+def no_log_density(run: Run, exact: bool = True) -> str | None:
+    """Why a run has no log-densities, in a sentence without its full stop; None where it has.
+
+    `exact` asks for those by the exact divergence.
+    """
     if run.is_map:
         return (
             f"'{run.config.method}' is a map, and log-densities are those of a flow: no step of a "
@@ -232,19 +235,17 @@ def no_log_density(run: Run) -> str | None:
             "the log-density of a point is known where the flow alone decides it, not with noise; "
             "leave out --diffusion"
         )
-    return None
-
-
-def _require_log_density(run: Run):
-    if why := no_log_density(run):
-        raise ValueError(why)
     if run.source.log_prob is None:
-        raise ValueError("the source has no log-density, so the flow has none")
-    if run.target.dim > EXACT_DIMENSIONS:
-        raise ValueError(
+        return (
+            f"the source '{run.source.name}' has no log-density, so the flow has none; one from "
+            "--source normal has"
+        )
+    if exact and run.target.dim > EXACT_DIMENSIONS:
+        return (
             f"the flow has {run.target.dim} dimensions, and log-densities are computed exactly of "
             f"{EXACT_DIMENSIONS} at most"
         )
+    return None
 
 
 def log_density(run: Run, model, x, **how) -> np.ndarray:
@@ -253,7 +254,7 @@ def log_density(run: Run, model, x, **how) -> np.ndarray:
     By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
     make a flow look more likely than the target allows.
     """
-    if why := no_log_density(run):
+    if why := no_log_density(run, exact=False):
         raise ValueError(why)
     z, scale = run.target.standardize(x)
     key = step_key(run.config.seed, PROBES)  # of probes, if there are any
@@ -341,7 +342,7 @@ def of_network(run: Run, field) -> dict:
     """The numbers that are the field's own: excess loss, and likelihood, unless there is noise."""
     found = excess(run, field)
     likelihood = None
-    if run.source.log_prob and run.target.dim <= EXACT_DIMENSIONS and not no_log_density(run):
+    if not no_log_density(run):
         likelihood = likelihood_of_target(run, field, W2_POINTS)
     return {
         "least_loss": found and found.floor,

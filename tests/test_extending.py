@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BESIDE = re.compile(r"In `([\w/.]+)`, (before|after) `([^`\n]+)`:\n\n```py\n(.*?)```", re.DOTALL)
 NEW = re.compile(r"In a new file `([\w/.]+)`:\n\n```py\n(.*?)```", re.DOTALL)
 COMMANDS = re.findall(r"`python (main\.py --[^`]+)`", PAGE)
-NAMES = ("smooth", "ssprk3", "eight", "softsign", "ranked", "speed")
+NAMES = ("smooth", "ssprk3", "milstein", "eight", "softsign", "ranked", "speed")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def python(root, *arguments):
 def test_each_is_one_entry_in_one_file():
     changed = [name for name, *_ in BESIDE.findall(PAGE)] + [name for name, _ in NEW.findall(PAGE)]
     one_each = ["solver.py", "datasets.py", "models.py", "couplings.py", "figures/kinds/speed.py"]
-    assert sorted(set(changed)) == sorted(["cfm.py", *one_each])
+    assert sorted(set(changed)) == sorted(["cfm.py", "sde.py", *one_each])
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_the_manual_has_them(extended):
 
 def test_the_suite_tests_them(extended):
     """By itself: every new name is in tests that pass, and none of them fails."""
-    names = ("cfm", "exact", "solver", "odeint", "datasets", "models", "couplings")
+    names = ("cfm", "exact", "solver", "odeint", "sde", "datasets", "models", "couplings")
     chosen = [f"tests/test_{name}.py" for name in names] + ["tests/figures/test_figures.py"]
     how = ["-v", "-p", "no:cacheprovider", "-k", " or ".join(NAMES)]
     output = python(extended, "-m", "pytest", *how, *chosen)

@@ -18,16 +18,10 @@ MARGIN = 0.2  # of the box around the target
 
 
 def refusal(run) -> str | None:
-    if why := no_log_density(run):
-        return f"{why}."
     if run.target.dim > 2:
         return f"'density' is drawn in one and two dimensions, and the flow has {run.target.dim}."
-    if run.source.log_prob is None:
-        return (
-            f"'density' needs a source with a log-density, which '{run.source.name}' has not. "
-            "Use --source normal."
-        )
-    return None
+    why = no_log_density(run)
+    return why and f"{why}."
 
 
 def draw(out: Path, subject: Subject):

@@ -173,7 +173,7 @@ def test_density(program, checkpoint, target):
         (["--method", "ot"], ["--probes", "0"], ["--probes"]),
         (["--method", "ot"], ["--divergence", "precise"], ["--divergence", "exact, hutchinson"]),
         (["--method", "ot"], ["--out", "a.jpeg"], ["--out", "a.jpeg"]),
-        (["--source", "moons"], [], ["the source has no log-density"]),
+        (["--source", "moons"], [], ["the source 'moons' has no log-density"]),
         (["--target", "gaussian4d"], ["--out", "a.png"], ["--out", "4 dimensions"]),
         (["--target", "lost.csv"], [], ["lost.csv is not there"]),
     ],

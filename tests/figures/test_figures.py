@@ -85,7 +85,7 @@ def test_the_kinds_are_the_files_and_nothing_is_imported_for_their_names():
     ("name", "options", "words"),
     [
         ("loss", {"network": "exact"}, "not trained"),
-        ("density", {"source": "moons"}, "'moons' has not"),
+        ("density", {"source": "moons"}, "'moons' has no"),
         ("field", {"target": "gaussian4d"}, "4"),
     ],
 )

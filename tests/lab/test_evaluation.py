@@ -134,7 +134,7 @@ def test_samples_without_a_density(tmp_path):
     wide = np.random.default_rng(0).normal(size=(4, EXACT_DIMENSIONS + 1))
     np.save(tmp_path / "wide.npy", wide)
     for target, source, words in (
-        ("annulus", "moons", "the source has no log-density"),
+        ("annulus", "moons", "the source 'moons' has no log-density"),
         (str(tmp_path / "wide.npy"), "normal", f"{EXACT_DIMENSIONS + 1} dimensions"),
     ):
         run = a_run(target=target, source=source)
