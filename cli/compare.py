@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -148,14 +149,21 @@ def compare(
                 tables.write_csv(csv, cells)
                 (_draw_budget if figure == "budget" else _draw_paths)(cells, planned, out)
         _report(cells, table, saved, as_json)
-    for cell in cells:
-        if cell.failure:
-            solver = cell.run.config.solver
-            warn(f"{cell.run.label} with {solver} failed: {cell.failure.rstrip('.')}")
+    failed = [cell for cell in cells if cell.failure]
+    _say_what_failed(failed)
     if ending:
         raise _stopped(ending, cells, planned, None if saved else out)
-    if all(cell.failure for cell in cells):
+    if len(failed) == len(cells):
         raise click.ClickException("nothing could be compared.")
+
+
+def _say_what_failed(failed: list):
+    """Of several seeds that fail for the same reason, once."""
+    reasons = Counter(
+        (cell.run.label, cell.run.config.solver, cell.failure.rstrip(".")) for cell in failed
+    )
+    for (label, solver, why), seeds in reasons.items():
+        warn(f"{label} with {solver} failed{f' in {seeds} seeds' if seeds > 1 else ''}: {why}")
 
 
 def _stopped(ending: KeyboardInterrupt, cells, planned, left: Path | None):

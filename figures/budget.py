@@ -26,17 +26,18 @@ def plot_budget(out, panels: list[tuple], title: str):
     colours = dict(zip(dict.fromkeys(m for m, _ in flows), cycle(COLOURS), strict=False))
     solvers = dict.fromkeys(s for _, s in flows)
     looks = dict(zip(solvers, zip(cycle(LINES), cycle(MARKS), strict=False), strict=False))
-    with style.drawing(out, 1.9 + 3.4 * len(panels), 3.6) as figure:
+    with style.drawing(out, 1.9 + 3.6 * len(panels), 4.4) as figure:
+        figure.get_layout_engine().set(w_pad=0.1)
         row = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
         handles: dict = {}
         for axes, (what, floor, curves) in zip(row, panels, strict=True):
             for (method, solver), rows in curves.items():
                 nfe, mean, least, greatest = rows.T
                 line, mark = looks[solver]
-                look = {"color": colours[method], "ls": line, "marker": mark, "ms": 4, "lw": 1.3}
+                look = {"color": colours[method], "ls": line, "marker": mark, "ms": 3.2, "lw": 1.2}
                 (drawn,) = axes.plot(nfe, mean, **look)
                 if np.any(greatest > least):
-                    band = {"color": colours[method], "alpha": 0.15, "lw": 0}
+                    band = {"color": colours[method], "alpha": 0.2, "lw": 0}
                     axes.fill_between(nfe, least, greatest, **band)
                 handles.setdefault(f"{method}, {solver}", drawn)
             line = axes.axhline(floor, color=style.INK, lw=0.9, ls=(0, (1, 1)))
