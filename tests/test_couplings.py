@@ -17,6 +17,7 @@ from couplings import (
     SinkhornWarning,
     batch_by_batch,
     in_threads,
+    of_a_flow,
     optimal_assignment,
     sinkhorn,
 )
@@ -137,8 +138,9 @@ def test_optimal_pairs_against_scipy(source, target):
 
 
 def plan_of(x0, x1, regularization):
-    solved = sinkhorn(x0[None], x1[None], regularization)
-    f, g, costs = (np.array(part[0], np.float64) for part in solved)
+    """The plan and its costs, solved beside another batch, which needs but a few iterations."""
+    solved = sinkhorn(*(mx.stack([x / 1000, x]) for x in (x0, x1)), regularization)
+    f, g, costs = (np.array(part[1], np.float64) for part in solved)
     return np.exp((f[:, None] + g - costs) / regularization) / len(f) ** 2, costs
 
 
@@ -225,6 +227,7 @@ def test_entropic_pairs_follow_the_plan():
         np.testing.assert_allclose(frequency, 6 * plan[row], atol=0.035)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("regularization", [1e-320, 1e-160, 1e-30, 1e-9, 1e-7])
 def test_a_regularization_that_float32_cannot_tell_from_none_is_none(regularization):
     """Below a millionth of the largest cost; Sinkhorn's iteration would overflow, or collapse."""
@@ -245,6 +248,17 @@ def test_entropic_without_regularization_is_exact():
         assert mx.array_equal(a, b)
     with pytest.raises(ValueError, match="regularization must be"):
         COUPLINGS["entropic"](-1.0)
+
+
+def test_pairs_of_a_flow_are_drawn_evenly_from_its_table():
+    """Each of 8 pairs an eighth of the time, and none of them torn apart."""
+    table = mx.arange(8.0)[:, None]
+    x0, x1 = of_a_flow(table, 10 * table).draw(800, mx.random.key(0))
+    assert mx.array_equal(x1, 10 * x0)
+    counts = np.bincount(np.array(x0[:, 0]).astype(int), minlength=8)
+    assert np.abs(counts - 100).max() <= 1  # evenly: a draw from every 800th of the table
+    with pytest.raises(ValueError, match="not known yet"):
+        of_a_flow().draw(3, mx.random.key(0))
 
 
 @pytest.mark.parametrize("name", ["ot", "entropic"])

@@ -258,6 +258,36 @@ def test_a_failed_drawing_names_the_checkpoint(run, monkeypatch, error):
     monkeypatch.setattr("figures.registry.Figure.draw", fail)
     (sentence,) = [line for line in run(fails=1).output.splitlines() if line.startswith("Error: ")]
     assert re.search("no such font|No space left", sentence) and str(newest()) in sentence
+    assert ("FLOW_MATCHING_TRACEBACK" in sentence) is isinstance(error, ValueError)
+
+
+def test_the_traceback_behind_a_sentence(run, monkeypatch):
+    def mistaken(*_):
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("figures.registry.Figure.draw", mistaken)
+    monkeypatch.setenv("FLOW_MATCHING_TRACEBACK", "1")
+    assert ", in mistaken\n" in run(fails=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (RuntimeError("[metal::malloc] Unable to allocate 10 bytes."), False),
+        (RuntimeError("[Compile::eval_cpu] Failed to compile function f: no g++"), False),
+        (MemoryError(), False),
+        (RuntimeError("There is no Stream(cpu, 1) in current thread."), True),
+        (RecursionError("out of memory of stack"), True),
+    ],
+)
+def test_a_mistake_of_our_own_hides_behind_no_sentence(run, monkeypatch, error, is_ours):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("main.learn", fail)
+    result = run(fails=1)
+    assert (result.exception is error) is is_ours
+    assert ("Error: computing failed: " in result.stderr) is not is_ours
 
 
 def test_a_failed_solve_in_training_keeps_the_last_good_weights(run, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from mlx.utils import tree_flatten
 from scipy.optimize import linprog
 
-from optimizers import OPTIMIZERS, POLYNOMIALS, Muon, orthogonal
+from optimizers import LR_SCHEDULES, OPTIMIZERS, POLYNOMIALS, Muon, orthogonal
 
 LEAST, COARSE = 0.005, 0.495  # what the polynomials begin with, and how near to 1 they end
 
@@ -104,3 +104,55 @@ def test_every_optimizer_descends(name):
     for _ in range(400):
         model = optimizer.apply_gradients(mx.grad(loss)(model), model)
     assert loss(model).item() < 0.2
+
+
+def first_step(optimizer, gradient, weight=0.0):
+    """From weights that are all alike."""
+    model = {"w": mx.full(gradient.shape, weight)}
+    optimizer.init(model)
+    return np.array(optimizer.apply_gradients({"w": mx.array(gradient)}, model)["w"]) - weight
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_first_step_is_as_long_as_the_learning_rate(name):
+    """Whatever the gradient: Adam's two averages have the same bias, and are corrected for it."""
+    gradient = np.array([3.0, -0.02, 500.0], np.float32)
+    moved = first_step(OPTIMIZERS[name].make(0.01, 0.0), gradient)
+    np.testing.assert_allclose(moved, -0.01 * np.sign(gradient), rtol=1e-5)
+
+
+def test_a_matrix_is_orthogonalised_from_three_rows_on():
+    for size in (2, 3):
+        gradient = np.random.default_rng(size).normal(size=(size, size)).astype(np.float32)
+        adamw = -0.05 * np.sign(gradient)
+        muon = -2 * 0.05 * polar(gradient)
+        expected = adamw if size == 2 else muon
+        np.testing.assert_allclose(first_step(Muon(0.05), gradient), expected, atol=1e-5)
+
+
+def test_no_weight_decays_unless_told():
+    for shape in ((4, 4), (4,)):
+        zero = np.zeros(shape, np.float32)
+        assert not first_step(Muon(0.1), zero, weight=1.0).any()
+        np.testing.assert_allclose(
+            first_step(Muon(0.1, weight_decay=0.5), zero, weight=1.0),
+            -0.05 * len(shape),  # a matrix learns twice as fast
+            rtol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("steps", [2, 10, 105])
+def test_schedules_in_closed_form(steps):
+    """At every step, and after the last."""
+    n, up = np.arange(steps + 1), max(1, int(0.3 * steps))
+    rising = 0.1 * (1 / 25 + (1 - 1 / 25) * n / up)
+    falling = 0.05 * (1 + np.cos(np.pi * (n - up) / (steps - up)))
+    expected = {
+        "constant": np.full(steps + 1, 0.1),
+        "cosine": 0.05 * (1 + np.cos(np.pi * n / steps)),
+        "one-cycle": np.where(n < up, rising, falling),
+    }
+    for name, make in LR_SCHEDULES.items():
+        schedule = make(0.1, steps)
+        found = [float(schedule(mx.array(k)) if callable(schedule) else schedule) for k in n]
+        np.testing.assert_allclose(found, expected[name], atol=1e-7, err_msg=name)

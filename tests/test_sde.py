@@ -151,6 +151,19 @@ def test_without_noise_it_is_the_ordinary_solver(cpu):
     np.testing.assert_array_equal(np.array(solution.t), [0, 0.25, 0.5, 1])
 
 
+def test_one_step_of_euler_and_maruyama(cpu):
+    increments = mx.array([[0.3, -0.2]], mx.float64)
+    end = solve(
+        lambda t, x: 2 * x,
+        lambda t, x: x + 1,
+        [1.0, 2.0],
+        solver="euler-maruyama",
+        increments=increments,
+        steps=1,
+    )
+    np.testing.assert_allclose(end, [1 + 2 + 2 * 0.3, 2 + 4 - 3 * 0.2], rtol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("how", "complaint"),
     [
