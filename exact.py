@@ -19,7 +19,7 @@ from cfm import Method
 from datasets import Dataset, Mixture, Points
 from machine.elementary import exp_negative
 from machine.streams import rowwise
-from models import column
+from layers import column
 
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions

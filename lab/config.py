@@ -16,10 +16,11 @@ from cfm import METHODS, REFLOW
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
+from layers import ACTIVATIONS
 from lab.values import Names, Number, OneOf, Whole, shortened
 from likelihood import DIVERGENCES
 from maps import MAPS
-from models import ACTIVATIONS, NETWORKS, TRAINABLE
+from models import NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import LR_SCHEDULES, OPTIMIZERS
 from sde import SDE_SOLVERS

@@ -41,7 +41,8 @@ MOST_GAINED = 0.2  # nats: by so much a training's loss may be better than that 
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
     *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "keeping.py"),
-    *("maps.py", "models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("layers.py", "maps.py", "models.py", "optimizers.py", "training.py"),
+    *("files/*.py", "machine/*.py"),
     *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training with a solver does
