@@ -92,11 +92,12 @@ def known_activation(activation: str) -> str:
 def affine(weight, bias, *inputs):
     """The inputs side by side times weightᵀ, plus bias: (N, width).
 
-    An input of one row is the same for all points. The gradients of the weights lie in memory as
-    the weights do, which MLX's own do not: an optimizer's kernels are slow where layouts differ.
+    An input of one row is the same for all points; such inputs come last. The gradients of the
+    weights lie in memory as the weights do, which MLX's own do not: an optimizer's kernels are slow
+    where layouts differ.
     """
     total = bias
-    for h, part in sorted(reversed(_columns(weight, inputs)), key=lambda pair: len(pair[0])):
+    for h, part in reversed(_columns(weight, inputs)):
         total = mx.addmm(total, h, part.T)
     return total
 
@@ -159,18 +160,20 @@ def column(t, dtype=mx.float32):
     return (t if isinstance(t, mx.array) else mx.array(t, dtype)).reshape(-1, 1)
 
 
-def one_hot(label, classes: int, dtype):
-    """A row of zeros with a 1 at each label's place, (N, classes); zeros where it is negative.
+def one_hot(label, classes: int, x):
+    """For each row of x a row of zeros, (N, classes), but for a 1 at the place of its label.
 
-    A single label, or None for nothing known, makes a single row.
+    Args:
+        label: (N,), or () for one of all rows; negative, or None, where nothing is known.
 
     Raises:
         ValueError: for a label where there are no classes.
     """
     if label is not None and not classes:
         raise ValueError("this network was made for no classes, and was told of one")
-    label = mx.array(-1) if label is None else mx.array(label)
-    return (label.reshape(-1, 1) == mx.arange(classes)).astype(dtype)
+    label = mx.array(-1 if label is None else label).reshape(-1, 1)
+    told = (label == mx.arange(classes)).astype(x.dtype)
+    return mx.broadcast_to(told, (len(x), classes))
 
 
 def waves(t, frequencies: int):

@@ -158,16 +158,13 @@ class MLP(nn.Module):
     def _first(self, t, place, end=None, label=None):
         """The first layer, before its activation."""
         layer, times = self.layers[0], [column(t, place.dtype)]
-        told = (
-            []
-            if label is None and not self.classes
-            else [one_hot(label, self.classes, place.dtype)]
-        )
         if self.times == 2:
             times += [
                 mx.zeros_like(times[0]) if end is None else column(end, place.dtype) - times[0]
             ]
-        seen = [place, *told, *(waves(t, self.waves_of_t) for t in times)]
+        seen = [place, *(waves(t, self.waves_of_t) for t in times)]
+        if label is not None or self.classes:
+            seen.insert(1, one_hot(label, self.classes, place))
         return affine(layer.weight, layer.bias, *seen)
 
     def _first_along(self, direction, waves_of_x):
@@ -246,8 +243,7 @@ class ConcatSquash(nn.Module):
         """
         t, h = column(t, x.dtype), x
         if label is not None or self.classes:
-            told = one_hot(label, self.classes, x.dtype)
-            h = mx.concatenate([x, mx.broadcast_to(told, (len(x), self.classes))], axis=1)
+            h = mx.concatenate([x, one_hot(label, self.classes, x)], axis=1)
         for layer, gate, shift in zip(self.layers, self.gates, self.shifts, strict=True):
             h = layer(h) * mx.sigmoid(gate(t)) + shift(t)
             if layer is not self.layers[-1]:
