@@ -45,11 +45,11 @@ from cli.page import page
 from cli.reflow import reflow
 from cli.sample import sample
 from cli.values import FIGURE
-from datasets import name_of
+from points import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
 from files.checkpoints import CheckpointError
-from files.tables import listed
+from files.cells import listed
 from lab import store
 from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
 from lab.evaluation import Generated, excess, generate, score_off

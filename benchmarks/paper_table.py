@@ -88,7 +88,7 @@ def ours(data: dict, method: str, seed: int):
 
     from cfm import METHODS
     from datasets import Points
-    from distributions import units_of
+    from points import units_of
     from lab.config import Config
     from lab.run import settle
     from lab.store import new_model

@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
     *("cfm.py", "classes.py", "couplings.py", "datasets.py", "distributions.py", "exact.py"),
     *("keeping.py", "layers.py", "maps.py", "models.py", "optimizers.py", "training.py"),
-    *("files/*.py", "machine/*.py"),
+    *("points.py", "files/*.py", "machine/*.py"),
     *("lab/config.py", "lab/reflow.py", "lab/run.py", "lab/store.py"),
 )
 DECISIVE_FOR_CNF = (  # and that which only training with a solver does

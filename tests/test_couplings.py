@@ -289,7 +289,7 @@ def test_transport_by_class_costs_more_than_transport_and_less_than_none():
 @pytest.mark.parametrize(("name", "kept"), [("conditional-ot", True), ("ot", False)])
 def test_what_a_class_sees_of_the_source(name, kept):
     """Of 80 × 64 pairs about 2 200 are of the smaller class, and Kolmogorov–Smirnov tells a law
-    from the source's at the 1% level if they are 0.04 apart anywhere. By `ot` they are by 0.3, or more."""
+    from the source's at the 1% level if they are 0.04 apart anywhere. By `ot` they are by 0.2."""
     x0, x1, keys, classes = by_class(80)
     method, seen = METHODS["cfm"](coupling=name), []
     for batch in zip(x0, x1, keys, classes, strict=True):
@@ -300,4 +300,4 @@ def test_what_a_class_sees_of_the_source(name, kept):
     source = np.array(DATASETS["8gaussians"].sample(20_000, mx.random.key(7)))
     for direction in ([1, 0], [0.6, 0.8]):
         test = ks_2samp(seen @ direction, source @ direction)
-        assert test.pvalue > 0.01 if kept else test.statistic > 0.3
+        assert test.pvalue > 0.01 if kept else test.statistic > 0.2
