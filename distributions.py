@@ -87,6 +87,11 @@ class Dataset:
         """What its parts are called; () if it has none."""
         return tuple(part.name for part in self.parts)
 
+    @property
+    def shares(self) -> np.ndarray:
+        """How likely each of its classes is, (K,)."""
+        return np.full(len(self.parts), 1 / max(len(self.parts), 1))
+
     def part(self, k: int) -> "Dataset":
         """Its part of class k by itself."""
         return self.parts[k]

@@ -31,12 +31,15 @@ class Units:
         mean, scale: of each column, its mean and standard deviation.
         columns: their names.
         digest: of the points, and of their classes.
+        classes, counts: what these are called, and how many points each has.
     """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     columns: tuple[str, ...]
     digest: str
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, kept: dict) -> "Units":
@@ -47,12 +50,16 @@ class Units:
         """
         try:
             mean, scale = (tuple(map(float, kept[name])) for name in ("mean", "scale"))
-            units = cls(mean, scale, tuple(map(str, kept["columns"])), str(kept["digest"]))
+            classes, counts = tuple(map(str, kept["classes"])), tuple(map(int, kept["counts"]))
+            columns, digest = tuple(map(str, kept["columns"])), str(kept["digest"])
+            units = cls(mean, scale, columns, digest, classes, counts)
         except (KeyError, TypeError) as error:
             raise ValueError(f"the units of the points cannot be read: {error}") from None
         sizes = {len(mean), len(scale), len(units.columns)}
         if asdict(units).keys() != kept.keys() or len(sizes) > 1 or 0 in sizes:
             raise ValueError("the units of the points do not fit together")
+        if len(classes) != len(counts) or min(counts, default=1) < 1:
+            raise ValueError("the classes of the points do not fit together")
         if not all(map(math.isfinite, mean + scale)) or min(scale) <= 0:
             raise ValueError("the units of the points are not finite, or not positive")
         return units
@@ -96,6 +103,13 @@ class Points(Dataset):
     @property
     def fresh(self) -> str:
         return f"points drawn again from {self.name}"
+
+    @property
+    def shares(self) -> np.ndarray:
+        if not self.parts:
+            return super().shares
+        counts = self.units.counts if self.labels is None else np.bincount(self.labels)
+        return np.array(counts) / np.sum(counts)
 
     @property
     def unit(self) -> np.ndarray:
@@ -169,7 +183,7 @@ def a_few_points(dataset: Dataset, count: int, key) -> Points:
         found, labels = np.unique(labels, return_inverse=True)
         classes = tuple(dataset.classes[k] for k in found)
     name = f"{len(points):,} point{'s' * (len(points) > 1)} of {dataset.name}"
-    units = replace(units, digest=_digest(points, labels, classes))
+    units = _with_classes(units, points, labels, classes)
     return Points.of(name, name, points, units, labels, classes)
 
 
@@ -204,7 +218,7 @@ def load_points(
     about = f"{count:,} points of {path}, drawn with replacement"
     if units is None:
         units = (units_of if standard else own_units)(points, names)
-        units = replace(units, digest=_digest(points, labels, classes))
+        units = _with_classes(units, points, labels, classes)
     return Points.of(name_of(path), about, points, units, labels, classes)
 
 
@@ -216,11 +230,24 @@ def name_of(path) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
+def _with_classes(units: Units, points: np.ndarray, labels, classes) -> Units:
+    """The same units, of these points."""
+    counts = tuple(np.bincount(labels).tolist()) if classes else ()
+    digest = _digest(points, labels, classes)
+    return replace(units, digest=digest, classes=tuple(classes), counts=counts)
+
+
 def _forgotten(path: Path, units: Units) -> Points:
     def draw(n, key):
         raise ValueError(f"the file {path.absolute()} is not there, and so neither are its points")
 
-    return Points(name_of(path), f"points of {path}", len(units.mean), draw, units=units)
+    law = len(units.mean), draw
+    parts = tuple(
+        Points(word, f"points of {path} of class {word}", *law, units=units)
+        for word in units.classes
+    )
+    how = {"units": units, "parts": parts, "which": draw}
+    return Points(name_of(path), f"points of {path}", *law, **how)
 
 
 def _digest(points: np.ndarray, labels=None, classes=()) -> str:

@@ -14,7 +14,7 @@ from cli.values import Value
 from lab import store
 from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING
 from lab.run import Run, without_effect
-from lab.values import OneOf, Whole
+from lab.values import OneOf, Whole, YesOrNo
 
 OUTPUT = "Output"
 LAST = (
@@ -75,7 +75,9 @@ class Group(Sectioned, click.Group):
 
 def option(section: str, *names: str, kind=None, **about):
     """`click.option` for a section of the help page, of a kind of `lab/values.py`."""
-    if kind:
+    if isinstance(kind, YesOrNo):
+        about["is_flag"] = True
+    elif kind:
         about["type"] = Value(kind)
     return click.option(*names, cls=Option, section=section, **about)
 

@@ -31,6 +31,10 @@ class ColumnError(ValueError):
     """A choice of columns that a table does not have, or one that has to be made."""
 
 
+class LabelError(ValueError):
+    """A column that a table does not have, or that tells no classes."""
+
+
 def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """The points of a file, (M, D) float64, and the names of their D columns.
 
@@ -65,7 +69,7 @@ def read_labelled(path, columns: Sequence | None = None, label=None) -> tuple:
         last; and what the classes are called, in order. Without a label the latter are None and ().
 
     Raises:
-        ValueError: as `read_table`, and for a label that is missing or no whole number where all
+        LabelError: for a label that is missing or no whole number where all
             are numbers, that is the same everywhere, or of more than `MOST_CLASSES` kinds.
     """
     path = Path(path)
@@ -83,7 +87,10 @@ def read_labelled(path, columns: Sequence | None = None, label=None) -> tuple:
     if label is None:
         return points, names, None, ()
     column = f"column {shown(label)} of '{path}', the label,"
-    return points, names, *classes_of(words, place, column)
+    try:
+        return points, names, *classes_of(words, place, column)
+    except ValueError as error:
+        raise LabelError(str(error)) from None
 
 
 def _check_size(path: Path):
@@ -274,7 +281,7 @@ def _names(words: list[str]) -> list[str]:
 
 def _chosen(names: list[str], columns: Sequence | None, label, path: Path) -> tuple:
     """The places of the columns asked for, and that of the label, None if there is none."""
-    of_label = None if label is None else _place(names, str(label), path)
+    of_label = None if label is None else _place(names, str(label), path, LabelError)
     if columns is None:
         chosen = [place for place in range(len(names)) if place != of_label]
     else:
@@ -291,16 +298,14 @@ def _chosen(names: list[str], columns: Sequence | None, label, path: Path) -> tu
     return chosen, of_label
 
 
-def _place(names: list[str], column: str, path: Path) -> int:
+def _place(names: list[str], column: str, path: Path, error: type = ColumnError) -> int:
     """Where a column is, given by its name or by its number, from 1."""
     numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
     if names.count(column) > 1:
-        raise ColumnError(
-            f"'{path}' has several columns '{shown(column)}'; choose one by its number"
-        )
+        raise error(f"'{path}' has several columns '{shown(column)}'; choose one by its number")
     place = names.index(column) if column in names else numbers.get(column)
     if place is None:
-        raise ColumnError(
+        raise error(
             f"'{path}' has no column '{shown(column)}'; it has {listed(names)}, which are "
             f"numbered from 1 to {len(names)}"
         )

@@ -24,7 +24,7 @@ from solver import SOLVERS
 from training import TrainingError
 
 # what things cost, in training steps of independent pairs; only the time left depends on it
-COSTS = {CNF: 9, "ot": 0.8, "entropic": 2}
+COSTS = {CNF: 9, "ot": 0.8, "conditional-ot": 0.8, "entropic": 2}
 NETWORK_COST, CELL_COST = 700, 500
 
 

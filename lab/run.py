@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from cfm import METHODS, REFLOW, Method, rectified
 from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
-from files.tables import ColumnError
+from files.cells import listed
+from files.tables import ColumnError, LabelError
 from lab.config import (
     BATCH,
     CNF,
@@ -95,6 +96,11 @@ class Run:
         return f"{self.config.method}{rounds}" if rounds > 1 else self.config.method
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes are called that its network is told; () if it is told none."""
+        return self.target.classes if self.config.conditional else ()
+
+    @property
     def changed_files(self) -> list[str]:
         """The files of points that are not what they were in training."""
         sides = (self.config.source, self.source), (self.config.target, self.target)
@@ -160,6 +166,7 @@ def settle(config: Config) -> Run:
     make = _maximum_likelihood if config.method == CNF else _flow_matching
     method = make(config, source, target)
     config = _filled(config, method, source)
+    _check_classes(config, method, target)
     if config.regress == "marginal":
         _check_marginal(config, method, source)
     if config.network == EXACT:
@@ -182,6 +189,8 @@ def _target(config: Config) -> Dataset:
         return _points(config, "target", config.units == STANDARD)
     if config.columns and not _is_file(config.source):
         raise ConfigError("columns", f"columns are chosen from a file, and '{name}' is none.")
+    if config.label:
+        raise ConfigError("label", f"a label is a column of the target's file; '{name}' is none.")
     return DATASETS[name]
 
 
@@ -192,10 +201,11 @@ def _is_file(source: str | None) -> bool:
 def _points(config: Config, side: str, standard: bool) -> Points:
     """The points of a file that is the source or the target."""
     path, units = getattr(config, side), getattr(config, f"{side}_units")
+    label = config.label if side == "target" else None
     try:
-        return load_points(path, config.columns, units, standard)
+        return load_points(path, config.columns, units, standard, label)
     except ValueError as error:
-        option = "columns" if isinstance(error, ColumnError) else side
+        option = {ColumnError: "columns", LabelError: "label"}.get(type(error), side)
         raise ConfigError(option, f"{error}.") from None
 
 
@@ -383,6 +393,48 @@ def _rectified(config: Config) -> Method:
     return rectified()
 
 
+def _check_classes(config: Config, method, target: Dataset):
+    """Raise a ConfigError for a conditional run that cannot be, or for what only such a run has."""
+    if not config.conditional:
+        if config.guidance != 1:
+            raise ConfigError("guidance", "is that of a class, which only --conditional can tell.")
+        if method.coupling.by_class:
+            raise ConfigError(
+                "coupling",
+                f"'{config.coupling}' pairs points within their classes, which --conditional tells "
+                "it; without classes it is 'ot'.",
+            )
+        return
+    if config.method not in METHODS:
+        raise ConfigError(
+            "conditional",
+            f"'{config.method}' learns no classes; use a method of {', '.join(METHODS)}.",
+        )
+    if not target.classes:
+        raise ConfigError(
+            "conditional",
+            f"'{target.name}' has no parts to tell apart; of a file, --label names the column that "
+            f"tells, and of the others {', '.join(n for n, d in DATASETS.items() if d.classes)} "
+            "have some.",
+        )
+    if config.target_units and config.target_units.classes != target.classes:
+        now, then = map(listed, (target.classes, config.target_units.classes))
+        raise ConfigError(
+            "target",
+            f"the classes of '{config.target}' are {now} now, and were {then} in training.",
+        )
+    if config.regress == "marginal":
+        raise ConfigError("regress", "'marginal' is a mean over all classes; use 'pairs'.")
+    if config.network == EXACT:
+        raise ConfigError("network", "'exact' is one field for all classes; train a network.")
+    if config.diffusion and config.guidance != 1:
+        raise ConfigError(
+            "guidance",
+            f"'{config.guidance:g}' makes a flow whose law at every time is not known, and so no "
+            "noise that leaves it as it is; use --guidance 1 with --diffusion.",
+        )
+
+
 def _check_marginal(config: Config, method, source: Dataset):
     paths = config.method in METHODS and method.coupling.is_independent
     if not paths or source.mixture is None or method.learns_score:
@@ -432,6 +484,8 @@ def without_effect(run: Run) -> dict[str, str]:
     if config.method != CNF and config.coupling != "entropic":
         pairs = config.coupling or "those of a flow"
         say(f"only entropic pairs have one, and these are {pairs}", "regularization")
+    if not config.conditional:
+        say("no class is told without --conditional", "drop")
     if not isinstance(run.target, Points) or run.config.target_units is None:
         say("only a target of a file has units of its own", "units")
     if config.ode_steps:

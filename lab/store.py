@@ -20,6 +20,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from cfm import REFLOW
+from classes import with_classes
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from keeping import load_training, save_checkpoint
@@ -121,7 +122,7 @@ def _description(run: Run) -> dict:
     """What `models.build` makes the run's network of."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
-    shape |= {"times": 2} if run.is_map else {}
+    shape |= {"times": 2} if run.is_map else {"classes": len(run.classes)}
     if config.units == DATA and config.network == "mlp":
         shape["scale"] = run.target.deviation
     return {
@@ -186,6 +187,8 @@ def _shown(run: Run):
     """The method, with what it is to show a network in training."""
     if run.config.regress == "marginal":
         return on_marginal(run.method, run.source)
+    if run.classes:
+        return with_classes(run.method, run.config.drop)
     if not run.config.ancestors:
         return run.method
     teacher, *_ = _read(run.config.ancestors[-1].checkpoint)

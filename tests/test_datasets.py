@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 from dataclasses import asdict
+import os
 
 import mlx.core as mx
 import numpy as np
@@ -295,10 +295,13 @@ def test_points_are_seen_in_the_units_of_training(tmp_path):
         {"scale": [1.0, math.nan]},
         {"columns": []},
         {"speed": 1},
+        {"classes": ["p", "q"]},
+        {"classes": ["p", "q"], "counts": [3, 0]},
     ],
 )
 def test_damaged_units(change):
     kept = {"mean": [0.0, 1.0], "scale": [1.0, 2.0], "columns": ["a", "b"], "digest": "0"}
+    kept |= {"classes": [], "counts": []}
     assert Units.from_json(kept).scale == (1.0, 2.0)
     for damaged in (kept | change, {}, [1, 2], "units"):
         with pytest.raises(ValueError):
@@ -471,12 +474,16 @@ def test_points_have_the_classes_of_their_label(tmp_path):
                 np.unique(drawn, axis=0), np.unique(np.array(x)[np.array(which) == k], axis=0)
             )
     assert data.unchanged and load_points(path, None, data.units, label="kind").unchanged
+    assert data.shares.tolist() == [0.5, 0.5] and DATASETS["moons"].shares.tolist() == [0.5, 0.5]
     path.write_text(path.read_text().replace("cat", "cow"))
     assert not load_points(path, None, data.units, label="kind").unchanged
     few = a_few_points(data, 3, key)
     assert len(few.points) == 3 and few.unchanged
     assert [of[a] for a in few.points[:, 0]] == [few.classes[k] for k in few.labels]
     assert a_few_points(data, 1, key).classes in (("cat",), ("dog",))
+    path.unlink()  # what is left is known of the checkpoint
+    gone = load_points(path, None, Units.from_json(json.loads(json.dumps(asdict(data.units)))))
+    assert gone.classes == data.classes and gone.shares.tolist() == [0.5, 0.5]
     few = a_few_points(DATASETS["moons"], 9, key)
     x, which = DATASETS["moons"].sample_with_classes(9, key)
     np.testing.assert_array_equal(few.points, np.array(x, np.float64))
