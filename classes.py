@@ -7,7 +7,6 @@ class by itself would have, since its x0 follow the source as all do. Of coupled
 where classes are paired by themselves, by `couplings.optimal_by_class`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import machine  # noqa: F401  before MLX, which it makes fast
@@ -15,6 +14,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 
 from cfm import Method
+from guidance import labelled
 
 NOTHING = -1  # the label of a point of whose class nothing is known
 
@@ -41,39 +41,4 @@ class MethodWithClasses(Method):
     def error(self, model, *examples):
         """The loss of these examples."""
         *examples, label = examples
-        return self.plain.error(of_class(model, label), *examples)
-
-
-def of_class(model: Callable, label) -> "FieldOfClass":
-    """The field of a class, of a network that is told it.
-
-    Args:
-        model: called as model(t, x, label=…).
-        label: one for all points, (), or one for each, (N,).
-    """
-    kind = FieldOfClassWithJvp if hasattr(model, "with_jvp") else FieldOfClass
-    return kind(model, label)
-
-
-@dataclass(frozen=True)
-class FieldOfClass:
-    """See `of_class`."""
-
-    model: Callable
-    label: mx.array
-
-    def __call__(self, t, x):
-        return self.model(t, x, label=self.label)
-
-    @property
-    def score(self) -> "FieldOfClass":
-        """The score of the class, where the network has learned one."""
-        return of_class(self.model.score, self.label)
-
-
-class FieldOfClassWithJvp(FieldOfClass):
-    """The same of a network that has fast derivatives of its own."""
-
-    def with_jvp(self, t, x, directions):
-        """As of `models.MLP`."""
-        return self.model.with_jvp(t, x, directions, label=self.label)
+        return self.plain.error(labelled(model, label), *examples)

@@ -240,15 +240,15 @@ def curve(name: str, description: str, position: Callable, std: float = 0.15, pa
         return position_in(part, along) + std * mx.random.normal((len(along), 2), key=key)
 
     def outline(n):
-        return Mixture(position_in(*split(max(len(parts), 1), _middles(n))), std)
+        return Mixture(position_in(*split(max(len(parts), 1), middles(n))), std)
 
     def law_of_part(k):
-        return {"outline": lambda n: Mixture(position(mx.full((n,), float(k)), _middles(n)), std)}
+        return {"outline": lambda n: Mixture(position(mx.full((n,), float(k)), middles(n)), std)}
 
     blurred = f"{description}, blurred by a Gaussian of standard deviation {std:g}"
     return of_parts(name, blurred, 2, at, parts, law_of_part, outline=outline)
 
 
-def _middles(n: int):
-    """Of n equal parts of [0, 1), in order."""
+def middles(n: int):
+    """(n,) the middles of n equal parts of [0, 1), in order."""
     return (mx.arange(n) + 0.5) / n

@@ -203,8 +203,10 @@ def say_what_has_no_effect(context, *runs: Run):
 
 
 def with_noise(run: Run) -> str:
-    """What the name of a file says of the noise along a flow."""
-    return f"_diffusion{run.config.diffusion:g}" if run.config.diffusion else ""
+    """What the name of a file says of the guidance and the noise along a flow."""
+    guidance, noise = run.config.guidance, run.config.diffusion
+    told = f"_guidance{guidance:g}" if guidance != 1 else ""
+    return told + (f"_diffusion{noise:g}" if noise else "")
 
 
 def warn_of_other_points(run: Run):

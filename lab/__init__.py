@@ -4,7 +4,9 @@ values.py      the kinds of values that an option can have
 config.py      everything that describes a run, as one record of options
 run.py         what such a record stands for: a method, a source, a target
 store.py       runs learned, kept in the folder runs/, and found there again
+classes.py     which class each point is of, and what carries it there
 evaluation.py  what a run's flow does with fresh samples, and how good that is
+by_class.py    how good each class is
 reflow.py      flows that are straightened
 comparison.py  methods against solvers
 budget.py      quality against evaluations

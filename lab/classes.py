@@ -9,13 +9,13 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from classes import of_class
 from files.cells import listed
-from guidance import guided
+from guidance import guided, labelled
 from lab.run import Run
 from lab.values import shortened
 from lab.config import ConfigError
 from machine.keys import CLASSES, step_key, stratified
+
 
 def draw_labels(run: Run, count: int, key):
     """The classes (N,) of so many points, in the target's proportions; None if it has none."""
@@ -51,5 +51,4 @@ def told(run: Run, field: Callable, labels) -> Callable:
     """
     if labels is None:
         return field
-    own, weight = of_class(field, labels), run.config.guidance
-    return own if weight == 1 else guided(field, own, weight)
+    return guided(field, labelled(field, labels), run.config.guidance)

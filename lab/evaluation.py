@@ -279,15 +279,19 @@ def log_density(run: Run, model, x, labels=None, **how) -> np.ndarray:
     """The flow's log-density (N,) at points x (N, D) of the target's units, in nats.
 
     With `labels`, () or (N,), that of the class of each; without, of a conditional flow, that of
-    all its classes as likely as they are. By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
+    all its classes, each as likely as it is.
+
+    By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
     make a flow look more likely than the target allows.
     """
     if why := no_log_density(run):
         raise ValueError(why)
     if run.classes and labels is None:
-        each = (log_density(run, model, x, mx.array(k), **how) for k in range(len(run.classes)))
-        likely = [found + math.log(share) for found, share in zip(each, run.target.shares)]
-        return np.logaddexp.reduce(likely)
+        each = [
+            log_density(run, model, x, mx.array(k), **how) + math.log(share)
+            for k, share in enumerate(run.target.shares)
+        ]
+        return np.logaddexp.reduce(each)
     z, scale = run.target.standardize(x)
     key = step_key(run.config.seed, PROBES)  # of probes, if there are any
     found = log_prob(told(run, model, labels), z, run.source.log_prob, key=key, **_fine(run), **how)

@@ -131,12 +131,14 @@ class Run:
     def flow(self) -> str:
         """What flows where, in print."""
         exact = ", exact field" if self.is_exact else ""
-        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.noise}"
+        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.besides}"
 
     @property
-    def noise(self) -> str:
-        """How much noise there is along the flow, in print; nothing for none."""
-        return f", diffusion {self.config.diffusion:g}" if self.config.diffusion else ""
+    def besides(self) -> str:
+        """What leads points besides their own velocity, in print; nothing for nothing."""
+        guidance, noise = self.config.guidance, self.config.diffusion
+        told = f", guidance {guidance:g}" if guidance != 1 else ""
+        return told + (f", diffusion {noise:g}" if noise else "")
 
     @property
     def no_score(self) -> str | None:
@@ -425,8 +427,6 @@ def _check_classes(config: Config, method, target: Dataset):
         )
     if config.regress == "marginal":
         raise ConfigError("regress", "'marginal' is a mean over all classes; use 'pairs'.")
-    if config.network == EXACT:
-        raise ConfigError("network", "'exact' is one field for all classes; train a network.")
     if config.diffusion and config.guidance != 1:
         raise ConfigError(
             "guidance",

@@ -96,7 +96,8 @@ def learn(
         KeyboardInterrupt: after SIGTERM or SIGHUP, once what was learned is kept.
     """
     if run.is_exact:
-        return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
+        points, labels = run.target.standard_points, run.target.labels
+        return Learned(run, exact_velocity(run.method, run.source, points, labels=labels))
     if run.config.method == REFLOW and not run.config.ancestors:
         teacher = learn(teacher_of(run), on_look, retrain=retrain, save_every=save_every)
         if teacher.history.interrupted:

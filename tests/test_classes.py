@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from cfm import METHODS
-from classes import NOTHING, of_class, with_classes
+from classes import NOTHING, with_classes
 from datasets import DATASETS
-from models import MLP, ConcatSquash
+from guidance import labelled
+from models import MLP
 from training import _batches, train
 
 MOONS, SOURCE = DATASETS["moons"], DATASETS["8gaussians"]
@@ -88,7 +89,7 @@ def test_a_network_learns_the_field_of_each_class_and_that_of_all():
     )
     x = normal.sample(500, mx.random.key(1))
     for label, mean in ((0, 3.0), (1, -3.0), (NOTHING, 0.0)):
-        velocity = np.array(of_class(model, mx.array(label))(mx.array(0.0), x))
+        velocity = np.array(labelled(model, mx.array(label))(mx.array(0.0), x))
         np.testing.assert_allclose((velocity + np.array(x)).mean(axis=0), [mean, 0], atol=0.4)
 
 
@@ -100,12 +101,6 @@ def test_the_score_of_a_class_is_learned_too():
     train(model, with_classes(METHODS["sf2m"](), 0.1), SOURCE, Halves(), steps=20, batch_size=64)
     assert np.abs(np.array(model.score.layers[0].weight) - before).max() > 1e-3
     x, label = mx.ones((2, 2)), mx.array([0, 1])
-    found = of_class(model, label).score(mx.array(0.5), x)
+    found = labelled(model, label).score(mx.array(0.5), x)
     assert mx.array_equal(found, model.score(mx.array(0.5), x, label=label))
-    assert not hasattr(of_class(MLP(classes=2), label), "score")
-
-
-def test_only_networks_with_fast_derivatives_give_them_to_their_classes():
-    label = mx.array(1)
-    assert hasattr(of_class(MLP(classes=2), label), "with_jvp")
-    assert not hasattr(of_class(ConcatSquash(classes=2), label), "with_jvp")
+    assert not hasattr(labelled(MLP(classes=2), label), "score")

@@ -414,7 +414,7 @@ def test_classes_are_those_of_the_places(name):
     assert mx.array_equal(x, dataset.sample(2000, key))
     assert dataset.classes == NAMED.get(name, dataset.classes)
     wrong = by_geometry(name, np.array(x, np.float64)) != np.array(which)
-    assert wrong.mean() < {"pinwheel": 0.08, "moons": 0.01}.get(name, 0.003)
+    assert wrong.mean() < 0.004
     counts = np.bincount(np.array(which), minlength=len(dataset.classes))
     assert np.all(counts == 2000 // len(dataset.classes))  # evenly spread
 

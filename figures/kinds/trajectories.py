@@ -18,7 +18,7 @@ def draw(out: Path, subject: Subject):
         out,
         result.paths,
         subject.target,
-        title=f"{run.title}{exact}, {run.config.solver}{run.noise}, NFE {result.solution.nfe}\n"
+        title=f"{run.title}{exact}, {run.config.solver}{run.besides}, NFE {result.solution.nfe}\n"
         f"W₂² {distance}; of two true samples {quoted(result.distances.best, digits=2)}",
         names=subject.names,
         labels=subject.labels,
