@@ -126,7 +126,10 @@ class ExactVelocity:
         return self._told(ExactVelocity._velocity, t, x, label)
 
     def score(self, t, x, label=None):
-        """∇ log p_t(x), (N, D), likewise; nearer than `NEAREST` to where it has none, that there."""
+        """∇ log p_t(x), (N, D), likewise.
+
+        Nearer than `NEAREST` to an end where there is none, it is what it is there.
+        """
         return self._told(ExactVelocity._score, t, x, label)
 
     def _told(self, function: Callable, t, x, label):

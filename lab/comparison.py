@@ -36,12 +36,14 @@ class Cell:
         run: which.
         numbers: name → number, or None where it is not defined.
         paths: (T, N, D) in the target's units.
+        labels: (N,), the class of every point; None if they have none.
         failure: why there are none of these, if there are none.
     """
 
     run: Run
     numbers: dict = field(default_factory=dict)
     paths: np.ndarray | None = None
+    labels: np.ndarray | None = None
     failure: str = ""
 
     @property
@@ -316,4 +318,4 @@ def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]
         yield Cell(run, failure=str(error))
         return
     known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"] or least
-    yield Cell(run, numbers | network() | without, generated.paths)
+    yield Cell(run, numbers | network() | without, generated.paths, generated.labels)

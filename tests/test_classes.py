@@ -3,6 +3,7 @@
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from cfm import METHODS
 from classes import NOTHING, with_classes
@@ -104,3 +105,20 @@ def test_the_score_of_a_class_is_learned_too():
     found = labelled(model, label).score(mx.array(0.5), x)
     assert mx.array_equal(found, model.score(mx.array(0.5), x, label=label))
     assert not hasattr(labelled(MLP(classes=2), label), "score")
+
+
+def test_training_that_goes_on_ends_at_the_same_bits():
+    method, how = with_classes(METHODS["ot"](), 0.3), {"batch_size": 32, "steps": 12}
+
+    def trained(**more):
+        mx.random.seed(0)
+        model = MLP(width=8, depth=1, classes=2)
+        train(model, method, SOURCE, Halves(), **how, **more)
+        return model.parameters()
+
+    kept = []
+    whole = trained(save_every=5, on_save=lambda history: kept.append(history.state))
+    again = trained(state=kept[0])
+    assert kept[0].step == 5
+    for (_, a), (_, b) in zip(tree_flatten(whole), tree_flatten(again), strict=True):
+        assert mx.array_equal(a, b)
