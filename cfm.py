@@ -24,7 +24,7 @@ import mlx.core as mx
 
 from couplings import COUPLINGS, Coupling, of_a_flow
 from machine.keys import as_key
-from models import column
+from layers import column
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,16 @@ class Method:
         ut = d_alpha * x1 + d_beta * x0 + d_sigma * noise
         return xt, ut
 
-    def couple(self, x0, x1, key=None):
-        """Pair the samples x0 with the samples x1, each (N, D): x0 as it comes, x1 to match."""
+    def couple(self, x0, x1, key=None, *classes):
+        """Pair the samples x0 with the samples x1, each (N, D): x0 as it comes, x1 to match.
+
+        The classes (N,) of the x1, where they are given, go with them.
+        """
         if self.coupling.match is None:
-            return x0, x1
-        places = self.coupling.match(x0[None], x1[None], as_key(key)[None])()
-        return x0, x1[places[0]]
+            return x0, x1, *classes
+        told = [each[None] for each in classes if self.coupling.by_class]
+        (places,) = self.coupling.match(x0[None], x1[None], as_key(key)[None], *told)()
+        return x0, x1[places], *(each[places] for each in classes)
 
     def loss(self, model, x0, x1, key=None):
         """The flow-matching loss of a batch of samples (N, D), paired by the coupling first."""

@@ -46,6 +46,7 @@ class Coupling:
         title: its name in print.
         match: (x0 (B, N, D), x1 (B, N, D), keys (B, 2)) → a function that, once called, waits for
             the places (B, N) of the x1 that go with the x0; None where pairs stay as they come.
+        by_class: whether `match` takes the classes of the x1, (B, N), as a fourth argument.
         draw: (n, key) → n pairs x0 (n, D), x1 (n, D) that belong together from the first; None
             where source and target are drawn each by itself.
     """
@@ -54,6 +55,7 @@ class Coupling:
     title: str
     match: Callable | None = None
     draw: Callable | None = None
+    by_class: bool = False
 
     @property
     def is_independent(self) -> bool:
@@ -64,8 +66,8 @@ class Coupling:
 def batch_by_batch(pair: Callable) -> Callable:
     """`Coupling.match` from a function of one batch, (x0 (N, D), x1 (N, D), key) → places (N,)."""
 
-    def match(x0, x1, keys):
-        places = mx.stack([mx.array(pair(*batch)) for batch in zip(x0, x1, keys, strict=True)])
+    def match(*arrays):
+        places = mx.stack([mx.array(pair(*batch)) for batch in zip(*arrays, strict=True)])
         return lambda: places
 
     return match
@@ -77,8 +79,8 @@ def in_threads(pair: Callable) -> Callable:
     Worth it where `pair` lets other threads run meanwhile, as numpy and scipy do.
     """
 
-    def match(x0, x1, keys):
-        batches = zip(*(np.array(array) for array in (x0, x1, keys)), strict=True)
+    def match(*arrays):
+        batches = zip(*(np.array(array) for array in arrays), strict=True)
         jobs = [_threads().submit(pair, *batch) for batch in batches]
         return lambda: mx.array(np.stack([job.result() for job in jobs]).astype(np.uint32))
 
@@ -104,6 +106,23 @@ def optimal(x0, x1, key):
     from scipy.spatial.distance import cdist
 
     return optimal_assignment(cdist(x0, x1, "sqeuclidean"))
+
+
+def optimal_by_class(x0, x1, key, classes=None):
+    """Exact optimal transport within each class: an x0 may change its x1 for others of the class
+    of the one that it came with.
+
+    That is transport with a cost added where classes differ, however large (C²OT, Cheng & Schwing
+    2025). What a class sees of the source is the source itself, which `ot` tears apart. Without
+    classes it is `ot`.
+    """
+    if classes is None:
+        return optimal(x0, x1, key)
+    places = np.empty(len(x0), np.intp)
+    for each in np.unique(classes):
+        (rows,) = np.nonzero(classes == each)
+        places[rows] = rows[optimal(x0[rows], x1[rows], key)]
+    return places
 
 
 def entropic(regularization: float) -> Coupling:
@@ -153,11 +172,11 @@ def of_a_flow(x0=None, x1=None) -> Coupling:
     return Coupling("flow", "pairs of a flow", draw=draw)
 
 
-def _coupling(name: str, title: str, pair: Callable, matching=batch_by_batch) -> Callable:
+def _coupling(name: str, title: str, pair: Callable, matching=batch_by_batch, **how) -> Callable:
     """An entry of `COUPLINGS` made from `pair`, a function of one batch, with its docstring."""
 
     def build(regularization: float | None = None) -> Coupling:
-        return Coupling(name, title, matching(pair))
+        return Coupling(name, title, matching(pair), **how)
 
     build.__doc__ = pair.__doc__
     return build
@@ -167,6 +186,13 @@ COUPLINGS: dict[str, Callable[..., Coupling]] = {
     "independent": independent,
     "ot": _coupling("ot", "exact optimal transport", optimal, in_threads),
     "entropic": entropic,
+    "conditional-ot": _coupling(
+        "conditional-ot",
+        "optimal transport within classes",
+        optimal_by_class,
+        in_threads,
+        by_class=True,
+    ),
 }
 
 

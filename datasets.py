@@ -1,12 +1,11 @@
-"""The datasets that have a name, and a user's own points.
+"""The datasets that have a name.
 
 `DATASETS` is what the command line offers on either side of a flow; adding a dataset is adding an
-entry. `load_points` makes a dataset of a file.
+entry. A user's own points become one by `load_points`.
 """
 
 import math
-import re
-from pathlib import Path
+from functools import partial
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
@@ -16,67 +15,17 @@ import numpy as np
 from distributions import (
     Dataset,
     Mixture,
-    Points,
-    Units,
-    a_few_points,
     curve,
     gaussian,
     gaussian_mixture,
-    own_units,
+    of_parts,
     standard_normal,
-    units_of,
 )
-from files.tables import read_table
 from machine.keys import stratified
+from points import Points, Units, a_few_points, load_points
 
 __all__ = ["DATASETS", "Dataset", "Mixture", "Points", "Units", "a_few_points", "curve"]
 __all__ += ["gaussian", "gaussian_mixture", "load_points", "standard_normal"]
-
-LONGEST_NAME = 40  # letters of a file's name, since file systems have a limit, of 255 bytes mostly
-
-
-def load_points(path, columns=None, units: Units | None = None, standard: bool = True) -> Points:
-    """The points of a file as a dataset: .csv, .npy or .npz, see `files.tables.read_table`.
-
-    Args:
-        path: the file.
-        columns: names or numbers, from 1, of the columns that are the points; all if None.
-        units: those in which a network has seen the points that were in this file. Then these are
-            the dataset's, whatever is in the file now; and a file that is not there any more gives
-            a dataset that knows its units and cannot be sampled.
-        standard: without `units`, whether networks shall see mean 0 and standard deviation 1 in
-            every column; otherwise they see the points as they are.
-
-    Raises:
-        ValueError: for a file that cannot be used; one sentence says why.
-    """
-    path = Path(path)
-    if units and not path.exists():
-        return _forgotten(path, units)
-    points, names = read_table(path, columns)
-    count, dim = points.shape
-    if units and len(units.mean) != dim:
-        raise ValueError(
-            f"the number of columns of '{path}' is {dim} now, and was {len(units.mean)} in training"
-        )
-    about = f"{count:,} points of {path}, drawn with replacement"
-    made = units or (units_of if standard else own_units)(points, names)
-    return Points.of(name_of(path), about, points, made)
-
-
-def name_of(path) -> str:
-    """What the points of a file are called, in figures and in other files' names: its own name,
-    cut where it is long, without what is no text.
-    """
-    name = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", Path(path).stem)
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
-
-
-def _forgotten(path: Path, units: Units) -> Points:
-    def draw(n, key):
-        raise ValueError(f"the file {path.absolute()} is not there, and so neither are its points")
-
-    return Points(name_of(path), f"points of {path}", len(units.mean), draw, units=units)
 
 
 def _circle(count: int, radius: float):
@@ -88,9 +37,8 @@ def _polar(radius, angle):
     return mx.stack([radius * mx.cos(angle), radius * mx.sin(angle)], axis=1)
 
 
-def _moons(place):
-    angle = 2 * math.pi * place
-    lower = (place > 0.5).astype(mx.float32)
+def _moons(lower, along):
+    angle = math.pi * (lower + along)
     return 3 * mx.stack([mx.cos(angle) + lower, mx.sin(angle) + lower / 2], axis=1) - 1
 
 
@@ -99,14 +47,12 @@ def _scurve(place):
     return 3 * mx.stack([mx.sin(angle), mx.sign(angle) * (mx.cos(angle) - 1)], axis=1)
 
 
-def _spirals(place):
-    arm, along = _parts(2, place)
+def _spirals(arm, along):
     turned = mx.sqrt(along)  # evenly along the arm, nearly
     return _polar(5 * turned, math.pi * (3 * turned + arm))
 
 
-def _circles(place):
-    ring, along = _parts(2, place)
+def _circles(ring, along):
     return _polar(2 + 2 * ring, 2 * math.pi * along)
 
 
@@ -115,28 +61,32 @@ def _swissroll(place):
     return _polar(5 / (4.5 * math.pi) * angle, angle)
 
 
-def _parts(count: int, place):
-    """Which of `count` equal parts of [0, 1) each place is in, and where in it, 0 to 1."""
-    part = mx.minimum(mx.floor(count * place), count - 1)
-    return part, mx.maximum(count * place - part, 0)
-
-
-def _draw_pinwheel(n, key):
-    arm_key, noise_key = mx.random.split(key)
-    arm, _ = _parts(5, stratified(n, arm_key))
-    noise = mx.random.normal((n, 2), key=noise_key)
+def _pinwheel(arm, _, key):
+    noise = mx.random.normal((len(arm), 2), key=key)
     along, across = 1 + 0.3 * noise[:, 0], 0.1 * noise[:, 1]
     angle = 2 * math.pi / 5 * arm + 0.25 * mx.exp(along)
     return 2 * (_polar(along, angle) + _polar(across, angle + math.pi / 2))
 
 
-def _draw_checkerboard(n, key):
-    square_key, place_key = mx.random.split(key)
-    square, _ = _parts(8, stratified(n, square_key))
+COMPASS = ("east", "northeast", "north", "northwest", "west", "southwest", "south", "southeast")
+SQUARES = ("a1", "c1", "b2", "d2", "a3", "c3", "b4", "d4")  # the dark ones, as in chess
+
+
+def _corner(square):
+    """The lower left corner of one of the `SQUARES` of [−4, 4]²."""
     row = mx.floor(square / 2)
     column = 2 * (square - 2 * row) + row - 2 * mx.floor(row / 2)
-    corner = 2 * mx.stack([column, row], axis=1) - 4
-    return corner + 2 * _inside(mx.random.uniform(shape=(n, 2), key=place_key))
+    return 2 * mx.stack([column, row], axis=-1) - 4
+
+
+def _checkerboard(square, _, key):
+    return _corner(square) + 2 * _inside(mx.random.uniform(shape=(len(square), 2), key=key))
+
+
+def _square_log_prob(square, x):
+    place = x - _corner(mx.array(float(square)))
+    inside = mx.all((place >= 0) & (place < 2), axis=1)
+    return mx.where(inside, -math.log(4), -math.inf).astype(x.dtype)
 
 
 def _checkerboard_log_prob(x):
@@ -179,11 +129,22 @@ DATASETS: dict[str, Dataset] = {
             "eight Gaussians of variance 0.1, evenly on the circle of radius 5",
             _circle(8, 5.0),
             std=math.sqrt(0.1),
+            parts=[
+                "east",
+                "northeast",
+                "north",
+                "northwest",
+                "west",
+                "southwest",
+                "south",
+                "southeast",
+            ],
         ),
         curve(
             "moons",
             "two half circles of radius 3, around (−1, −1) and, upside down, (2, 0.5)",
             _moons,
+            parts=("upper", "lower"),
         ),
         Dataset(
             "annulus",
@@ -197,27 +158,37 @@ DATASETS: dict[str, Dataset] = {
             "an S of two three-quarter circles of radius 3, around (0, 3) and (0, −3)",
             _scurve,
         ),
-        Dataset(
+        of_parts(
             "checkerboard",
             "uniform on 8 of the 16 squares of side 2 that make [−4, 4]², no two of them sharing "
             "an edge",
             2,
-            _draw_checkerboard,
-            _checkerboard_log_prob,
+            _checkerboard,
+            SQUARES,
+            lambda square: {"log_prob": partial(_square_log_prob, square)},
+            log_prob=_checkerboard_log_prob,
         ),
         curve(
             "spirals",
             "two opposite arms of Archimedes' spiral, one and a half turns out to radius 5",
             _spirals,
+            parts=("1", "2"),
         ),
-        Dataset(
+        of_parts(
             "pinwheel",
             "five arms: Gaussians of mean 2 and standard deviation 0.6 along the arm, 0.2 across, "
             "twisted by the angle exp(radius / 2) / 4 (Johnson et al. 2016)",
             2,
-            _draw_pinwheel,
+            _pinwheel,
+            ("1", "2", "3", "4", "5"),
+            lambda arm: {},
         ),
-        curve("circles", "two circles, of radius 2 and 4, as likely", _circles),
+        curve(
+            "circles",
+            "two circles, of radius 2 and 4, as likely",
+            _circles,
+            parts=("inner", "outer"),
+        ),
         curve(
             "swissroll",
             "one and a half turns of a spiral, from radius 5/3 to radius 5",

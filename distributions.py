@@ -2,14 +2,16 @@
 
 A `Dataset` is a sampler, with a log-density where there is one in closed form. Places and spreads
 are in the units of the data; spreads are standard deviations. A sample of n points is spread evenly
-over the parts of its distribution (`stratified`): each point by itself follows it exactly, and the
-n together represent it better than independent ones would. Gaussian noise is drawn independently.
+over its distribution (`stratified`): each point by itself follows it exactly, and the n together
+represent it better than independent ones would. Gaussian noise is drawn independently.
+
+A dataset may be made of parts, two moons of two half circles. Each of them is a dataset in its
+turn, and a sample can tell which of them every point is of: that is its class.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
@@ -26,6 +28,17 @@ class Mixture:
     means: mx.array
     std: float
 
+    def log_prob(self, x):
+        """The log-density at x (N, D), (N,) nats."""
+        count, dim = self.means.shape
+        squares = mx.sum(mx.square((x[:, None] - self.means) / self.std), axis=-1)
+        normaliser = math.log(count) + dim * math.log(self.std * math.sqrt(2 * math.pi))
+        return mx.logsumexp(-squares / 2, axis=-1) - normaliser
+
+    def __getitem__(self, k: int) -> "Mixture":
+        """One component by itself."""
+        return Mixture(self.means[k : k + 1], self.std)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -40,6 +53,8 @@ class Dataset:
         mixture: its components, if it is a mixture of a few isotropic Gaussians.
         outline: n → a mixture of n Gaussians that is nearly the dataset, if there is one.
         standard_normal: whether it is N(0, I).
+        parts: what it is a mixture of, if that has names.
+        which: (n, key) → (n,) int32, the part of every point that `draw` makes of the same key.
     """
 
     name: str
@@ -50,6 +65,8 @@ class Dataset:
     mixture: Mixture | None = None
     outline: Callable[[int], Mixture] | None = None
     standard_normal: bool = False
+    parts: tuple["Dataset", ...] = ()
+    which: Callable | None = None
 
     unit = 1.0  # length of a unit of `standardized()` in this dataset's, a number or (D,)
     known = True  # whether it can be sampled
@@ -65,9 +82,34 @@ class Dataset:
         """What a new sample of it is, in words."""
         return f"fresh samples of {self.name}"
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What its parts are called; () if it has none."""
+        return tuple(part.name for part in self.parts)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """How likely each of its classes is, (K,)."""
+        return np.full(len(self.parts), 1 / max(len(self.parts), 1))
+
+    def part(self, k: int) -> "Dataset":
+        """Its part of class k by itself."""
+        return self.parts[k]
+
     def sample(self, n: int, key=None):
         """n points, (n, D) float32."""
         return self.draw(n, as_key(key))
+
+    def sample_with_classes(self, n: int, key=None):
+        """The same n points (n, D), and the class of each, (n,) int32.
+
+        Raises:
+            ValueError: if the dataset has no parts.
+        """
+        if not self.parts:
+            raise ValueError(f"{self.name} has no parts, and so no classes")
+        key = as_key(key)
+        return self.draw(n, key), self.which(n, key)
 
     def sample_exactly(self, n: int, key=None) -> np.ndarray:
         """The same n points, in float64 where a user's units need it."""
@@ -89,157 +131,73 @@ class Dataset:
         return mx.array(x, mx.float32), 0.0
 
 
-@dataclass(frozen=True)
-class Units:
-    """The units in which networks see a user's points, and what those points were.
+def of_parts(
+    name: str, description: str, dim: int, at: Callable, parts, law_of_part: Callable, **law
+) -> Dataset:
+    """Parts as likely as one another, which are all drawn alike.
 
-    Attributes:
-        mean, scale: of each column, its mean and standard deviation.
-        columns: their names.
-        digest: of the points.
+    Args:
+        at: (part, along, key) → (n, D) points: which part, (n,) whole numbers in float32, and how
+            far along it, (n,) in [0, 1) and evenly spread there.
+        parts: their names; () for one part without a name.
+        law_of_part: k → what else is known of part k, as keyword arguments of `Dataset`.
+        law: what is known of the whole, likewise.
     """
 
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    columns: tuple[str, ...]
-    digest: str
-
-    @classmethod
-    def from_json(cls, kept: dict) -> "Units":
-        """The Units whose `asdict` went through JSON.
-
-        Raises:
-            ValueError: for what they cannot have been.
-        """
-        try:
-            mean, scale = (tuple(map(float, kept[name])) for name in ("mean", "scale"))
-            units = cls(mean, scale, tuple(map(str, kept["columns"])), str(kept["digest"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the units of the points cannot be read: {error}") from None
-        sizes = {len(mean), len(scale), len(units.columns)}
-        if asdict(units).keys() != kept.keys() or len(sizes) > 1 or 0 in sizes:
-            raise ValueError("the units of the points do not fit together")
-        if not all(map(math.isfinite, mean + scale)) or min(scale) <= 0:
-            raise ValueError("the units of the points are not finite, or not positive")
-        return units
-
-
-@dataclass(frozen=True)
-class Points(Dataset):
-    """A finite set of points, drawn with replacement.
-
-    Attributes:
-        points: (M, D) float64; None if only their units are known any more.
-        units: in which `standardized()` has them.
-    """
-
-    points: np.ndarray | None = None
-    units: Units | None = None
-
-    @classmethod
-    def of(cls, name: str, description: str, points: np.ndarray, units: Units) -> "Points":
-        """The points (M, D), with units of their own or of others before them."""
-        return cls(
-            name, description, points.shape[1], _resampling(points), points=points, units=units
-        )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.units.columns
-
-    @property
-    def fresh(self) -> str:
-        return f"points drawn again from {self.name}"
-
-    @property
-    def unit(self) -> np.ndarray:
-        return np.array(self.units.scale)
-
-    @property
-    def standard_points(self) -> np.ndarray:
-        """(M, D) in the units of `standardized()`."""
-        return (self.points - np.array(self.units.mean)) / self.unit
-
-    @property
-    def known(self) -> bool:
-        return self.points is not None
-
-    @property
-    def unchanged(self) -> bool:
-        return self.known and _digest(self.points) == self.units.digest
-
-    @property
-    def deviation(self) -> float:
-        """The root mean square, over the columns, of their standard deviations."""
-        return float(np.sqrt(self.points.var(axis=0).mean()))
-
-    def seen_in(self, units: Units) -> "Points":
-        """The same points, drawn in the units of others that they flow to."""
-        if not self.known:
-            return self
-        points = (self.points - np.array(units.mean)) / np.array(units.scale)
-        return replace(self, draw=_resampling(points))
-
-    def standardized(self) -> Dataset:
-        return replace(self, draw=_resampling(self.standard_points)) if self.known else self
-
-    def restore(self, x) -> np.ndarray:
-        return np.asarray(x, np.float64) * self.unit + np.array(self.units.mean)
-
-    def standardize(self, x):
-        z = (np.asarray(x, np.float64) - np.array(self.units.mean)) / self.unit
-        return mx.array(z.astype(np.float32)), float(np.log(self.unit).sum())
-
-
-def units_of(points: np.ndarray, columns: tuple[str, ...]) -> Units:
-    """Units in which points (M, D) have mean 0 and standard deviation 1 in every column."""
-    mean, scale = points.mean(axis=0), points.std(axis=0)
-    return Units(tuple(mean.tolist()), tuple(scale.tolist()), columns, _digest(points))
-
-
-def own_units(points: np.ndarray, columns: tuple[str, ...]) -> Units:
-    """Units in which points (M, D) are as they are."""
-    dim = points.shape[1]
-    return Units((0.0,) * dim, (1.0,) * dim, columns, _digest(points))
-
-
-def a_few_points(dataset: Dataset, count: int, key) -> Points:
-    """So many points of a dataset, or all if it has fewer, as a dataset in the same units."""
-    if isinstance(dataset, Points):
-        rows = np.array(mx.random.permutation(len(dataset.points), key=key))[:count]
-        points, units = dataset.points[rows], dataset.units
-    else:
-        points = np.array(dataset.sample(count, key), np.float64)
-        units = own_units(points, dataset.columns)
-    name = f"{len(points):,} point{'s' * (len(points) > 1)} of {dataset.name}"
-    return Points.of(name, name, points, replace(units, digest=_digest(points)))
-
-
-def _digest(points: np.ndarray) -> str:
-    return hashlib.sha256(points.astype("<f8").tobytes()).hexdigest()[:16]
-
-
-def _resampling(points: np.ndarray) -> Callable:
-    rows = mx.array(points.astype(np.float32))
-    return lambda n, key: rows[mx.random.randint(0, len(points), (n,), key=key)]
-
-
-def gaussian_mixture(name: str, description: str, means, std: float, **kwargs) -> Dataset:
-    """An equal mixture of isotropic Gaussians: means (K, D), one standard deviation."""
-    means = mx.array(means, mx.float32)
-    count, dim = means.shape
+    def places(n, key):
+        place_key, rest = mx.random.split(key)
+        place, count = stratified(n, place_key), max(len(parts), 1)
+        return split(count, place), rest
 
     def draw(n, key):
-        which_key, noise_key = mx.random.split(key)
-        which = mx.minimum((count * stratified(n, which_key)).astype(mx.int32), count - 1)
-        return means[which] + std * mx.random.normal((n, dim), key=noise_key)
+        (part, along), rest = places(n, key)
+        return at(part, along, rest)
 
-    def log_prob(x):
-        squares = mx.sum(mx.square((x[:, None] - means) / std), axis=-1)
-        normaliser = math.log(count) + dim * math.log(std * math.sqrt(2 * math.pi))
-        return mx.logsumexp(-squares / 2, axis=-1) - normaliser
+    def which(n, key):
+        (part, _), _ = places(n, key)
+        return part.astype(mx.int32)
 
-    return Dataset(name, description, dim, draw, log_prob, Mixture(means, std), **kwargs)
+    def draw_of_part(k):
+        def draw(n, key):
+            place_key, rest = mx.random.split(key)
+            return at(mx.full((n,), float(k)), stratified(n, place_key), rest)
+
+        return draw
+
+    each = tuple(
+        Dataset(part, f"part {part} of {name}", dim, draw_of_part(k), **law_of_part(k))
+        for k, part in enumerate(parts)
+    )
+    return Dataset(name, description, dim, draw, parts=each, which=which if each else None, **law)
+
+
+def split(count: int, place):
+    """Which of `count` equal parts of [0, 1) each place is in, and how far along it, 0 to 1."""
+    part = mx.minimum(mx.floor(count * place), count - 1)
+    return part, mx.maximum(count * place - part, 0)
+
+
+def gaussian_mixture(
+    name: str, description: str, means, std: float, parts=None, **kwargs
+) -> Dataset:
+    """An equal mixture of isotropic Gaussians: means (K, D), one standard deviation.
+
+    Its parts are called 1, 2, … unless they are given names.
+    """
+    mixture = Mixture(mx.array(means, mx.float32), std)
+    count, dim = mixture.means.shape
+    if parts is None:
+        parts = [str(k) for k in range(1, count + 1)] if count > 1 else ()
+
+    def at(part, along, key):
+        noise = mx.random.normal((len(part), dim), key=key)
+        return mixture.means[part.astype(mx.int32)] + std * noise
+
+    def law(some):
+        return {"log_prob": some.log_prob, "mixture": some}
+
+    of_part = lambda k: law(mixture[k])  # noqa: E731
+    return of_parts(name, description, dim, at, parts, of_part, **law(mixture), **kwargs)
 
 
 def standard_normal(dim: int) -> Dataset:
@@ -270,16 +228,27 @@ def gaussian(name: str, description: str, mean: np.ndarray, factor: np.ndarray) 
     return Dataset(name, description, dim, draw, log_prob)
 
 
-def curve(name: str, description: str, position: Callable, std: float = 0.15) -> Dataset:
-    """A curve in the plane blurred by a Gaussian: position maps (n,) in [0, 1) to (n, 2)."""
+def curve(name: str, description: str, position: Callable, std: float = 0.15, parts=()) -> Dataset:
+    """Curves in the plane blurred by a Gaussian, as long and as likely as one another.
 
-    def draw(n, key):
-        place_key, noise_key = mx.random.split(key)
-        noise = mx.random.normal((n, 2), key=noise_key)
-        return position(stratified(n, place_key)) + std * noise
+    `position` maps how far along the curve, (n,) in [0, 1), to (n, 2). If there are several, with
+    names, it maps which of them, (n,), and how far along it.
+    """
+    position_in = position if parts else lambda part, along: position(along)
+
+    def at(part, along, key):
+        return position_in(part, along) + std * mx.random.normal((len(along), 2), key=key)
 
     def outline(n):
-        return Mixture(position((mx.arange(n) + 0.5) / n), std)
+        return Mixture(position_in(*split(max(len(parts), 1), middles(n))), std)
+
+    def law_of_part(k):
+        return {"outline": lambda n: Mixture(position(mx.full((n,), float(k)), middles(n)), std)}
 
     blurred = f"{description}, blurred by a Gaussian of standard deviation {std:g}"
-    return Dataset(name, blurred, 2, draw, outline=outline)
+    return of_parts(name, blurred, 2, at, parts, law_of_part, outline=outline)
+
+
+def middles(n: int):
+    """(n,) the middles of n equal parts of [0, 1), in order."""
+    return (mx.arange(n) + 0.5) / n

@@ -4,11 +4,15 @@ Let pairs be independent, the source a mixture of isotropic Gaussians, and the t
 points, or of isotropic Gaussians around points. Given the component that x0 comes from and the
 point that x1 comes from, everything is Gaussian, and so the velocity is a posterior mean over
 both. Networks are measured by it; with few points it shows what it is to memorise them.
+
+Where the points have classes, the field of each class is that of its points alone, and the field of
+all is the mean of these, each as strong as the class is likely where x is.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import machine  # noqa: F401  before MLX, which it makes fast
 
@@ -17,9 +21,10 @@ import numpy as np
 
 from cfm import Method
 from datasets import Dataset, Mixture, Points
+from distributions import middles, split
 from machine.elementary import exp_negative
 from machine.streams import rowwise
-from models import column
+from layers import column
 
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions
@@ -30,7 +35,9 @@ NEAREST = 1e-4  # how near to t = 1 the field is taken where it has no limit the
 NARROWEST = 1e-6  # or where so little blurs the points at t = 1 that float32 cannot tell
 
 
-def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) -> "ExactVelocity":
+def exact_velocity(
+    method: Method, source: Dataset, points, std: float = 0.0, labels=None
+) -> "ExactVelocity":
     """The marginal velocity u(t, x) = E[ut | xt = x] for a target of points.
 
     Given component k of the source (mean m_k, variance s²) and point y_i, xt is Gaussian with
@@ -44,9 +51,11 @@ def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) ->
         source: a dataset that is a mixture of isotropic Gaussians.
         points: (M, D), or a dataset of points.
         std: standard deviation of the isotropic Gaussian around every point; 0 for the points.
+        labels: (M,) the class of every point, from 0; None where they have none.
 
     Returns:
-        A field, called as field(t, x) like a network, of x (N, D) and t (), (N,) or (N, 1).
+        A field, called as field(t, x) like a network, of x (N, D) and t (), (N,) or (N, 1); with
+        labels as field(t, x, label) too.
 
     Raises:
         ValueError: for what has no such closed form.
@@ -66,7 +75,11 @@ def exact_velocity(method: Method, source: Dataset, points, std: float = 0.0) ->
         raise ValueError(f"points must be (M, {source.dim}), not {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("points must be finite")
-    return ExactVelocity(method, source.mixture, Mixture(mx.array(points), std))
+    if labels is not None:
+        labels = np.array(labels, int)
+        if labels.shape != points.shape[:1] or set(labels) != set(range(labels.max() + 1)):
+            raise ValueError("labels must be a class of every point, 0, 1, …, each of some point")
+    return ExactVelocity(method, source.mixture, Mixture(mx.array(points), std), labels)
 
 
 def nearly_exact_velocity(method: Method, source: Dataset, target: Dataset, key):
@@ -77,21 +90,26 @@ def nearly_exact_velocity(method: Method, source: Dataset, target: Dataset, key)
     large sample.
 
     Returns:
-        An `ExactVelocity`, or None where none is known.
+        An `ExactVelocity`, or None where none is known. If the target has parts, it knows their
+        fields too.
     """
+    labels = None
     if not method.coupling.is_independent or source.mixture is None:
         return None
     if isinstance(target, Points):
-        points, std = target.standard_points, 0.0
+        points, std, labels = target.standard_points, 0.0, target.labels
     elif target.mixture or target.outline:
         mixture = target.mixture or target.outline(OUTLINE)
         points, std = mixture.means, mixture.std
+        if target.parts:
+            labels, _ = split(len(target.parts), middles(len(points)))
     elif target.dim <= 2:
         points = target.sample(CLOUD, key)
         std = CLOUD_WIDTH * mx.sqrt(mx.mean(mx.var(points, axis=0))).item()
+        labels = target.which(CLOUD, key) if target.parts else None
     else:
         return None
-    return exact_velocity(method, source, points, std)
+    return exact_velocity(method, source, points, std, labels)
 
 
 @dataclass(frozen=True)
@@ -101,24 +119,77 @@ class ExactVelocity:
     method: Method
     source: Mixture
     target: Mixture
+    labels: np.ndarray | None = None
+
+    def __call__(self, t, x, label=None):
+        """u(t, x), (N, D); with a label, (N,), that of the class of every row, or (), of all."""
+        return self._told(ExactVelocity._velocity, t, x, label)
+
+    def score(self, t, x, label=None):
+        """∇ log p_t(x), (N, D), likewise.
+
+        Nearer than `NEAREST` to an end where there is none, it is what it is there.
+        """
+        return self._told(ExactVelocity._score, t, x, label)
+
+    def _told(self, function: Callable, t, x, label):
+        """What the function makes of the field of a class, or of every row's own."""
+        if label is None:
+            return function(self, t, x)
+        if not label.ndim:
+            return function(self.of_class[label.item()], t, x)
+        each = mx.stack([function(field, t, x) for field in self.of_class], axis=1)
+        return mx.take_along_axis(each, label.reshape(-1, 1, 1), axis=1)[:, 0]
+
+    @cached_property
+    def of_class(self) -> tuple["ExactVelocity", ...]:
+        """The field of every class by itself."""
+        if self.labels is None:
+            raise ValueError("the points of this field have no classes")
+        means = (self.target.means[mx.array(rows)] for rows in self._rows)
+        some = (Mixture(each, self.target.std) for each in means)
+        return tuple(ExactVelocity(self.method, self.source, each) for each in some)
+
+    @property
+    def _rows(self) -> list[np.ndarray]:
+        """The places of the points of every class."""
+        return [np.flatnonzero(self.labels == k) for k in range(self.labels.max() + 1)]
+
+    def class_log_prob(self, t, x):
+        """log p(c | xt = x) of every class c, (N, C)."""
+        shares = [math.log(len(rows) / len(self.labels)) for rows in self._rows]
+        each = [field.log_prob(t, x) for field in self.of_class]
+        joint = mx.stack([log_p + share for log_p, share in zip(each, shares, strict=True)], axis=1)
+        return joint - mx.logsumexp(joint, axis=1, keepdims=True)
 
     @rowwise
-    def __call__(self, t, x):
-        """u(t, x), (N, D)."""
+    def _velocity(self, t, x):
         schedule = self.method.schedule
         t = mx.clip(column(t, x.dtype), schedule.margin, 1 - self._margin())
         stds = self.source.std, self.target.std
         return _mean_velocity(schedule, t, x, *stds, self._posterior_means)
 
     @rowwise
-    def score(self, t, x):
-        """∇ log p_t(x), (N, D); nearer than `NEAREST` to where there is none, what it is there."""
-        schedule = self.method.schedule
-        t = mx.clip(column(t, x.dtype), 0, 1 - self._margin())
-        (alpha, beta, sigma), _ = schedule(t)
-        variance = (beta * self.source.std) ** 2 + (alpha * self.target.std) ** 2 + sigma**2
+    def _score(self, t, x):
+        alpha, beta, variance = self._law(t, x)
         y, m = self._posterior_means(x, alpha, beta, variance)
         return (alpha * y + beta * m - x) / variance
+
+    @rowwise
+    def log_prob(self, t, x):
+        """log p_t(x), (N,) nats, at times as those of `score`."""
+        alpha, beta, variance = self._law(t, x)
+        top, total, _ = self._posterior(x, alpha, beta, variance)
+        pairs = len(self.source.means) * len(self.target.means)
+        normaliser = math.log(pairs) + x.shape[1] / 2 * mx.log(2 * math.pi * variance)
+        return (top + mx.log(total[:, :1]) - normaliser)[:, 0]
+
+    def _law(self, t, x):
+        """α, β and the variance of xt given the component and the point, each like t (N, 1)."""
+        t = mx.clip(column(t, x.dtype), 0, 1 - self._margin())
+        (alpha, beta, sigma), _ = self.method.schedule(t)
+        variance = (beta * self.source.std) ** 2 + (alpha * self.target.std) ** 2 + sigma**2
+        return alpha, beta, variance
 
     def _margin(self) -> float:
         schedule = self.method.schedule
@@ -128,6 +199,14 @@ class ExactVelocity:
 
     def _posterior_means(self, x, alpha, beta, variance):
         """E[y | xt = x] and E[m | xt = x], each (N, D)."""
+        _, total, m = self._posterior(x, alpha, beta, variance)
+        return total[:, 1:] / total[:, :1], m / total[:, :1]
+
+    def _posterior(self, x, alpha, beta, variance):
+        """The largest logit (N, 1), Σ w beside Σ w y (N, 1 + D), and Σ w m (N, D).
+
+        The sums are over all pairs of component and point, and divided by the largest w.
+        """
         means, points = (mixture.means.astype(x.dtype) for mixture in (self.source, self.target))
         count, components = len(x), len(means)
         at = (x[:, None] - beta[:, None] * means).reshape(count * components, -1)
@@ -136,10 +215,9 @@ class ExactVelocity:
             alpha, scale = (mx.repeat(column, components, axis=0) for column in (alpha, scale))
         found = _sums(at.T, points, alpha.T, scale.T)
         top, sums = (array.T.reshape(count, components, -1) for array in found)
-        sums = sums * exp_negative(top - mx.max(top, axis=1, keepdims=True))
-        total = mx.sum(sums, axis=1)
-        m = mx.sum(sums[..., :1] * means, axis=1)
-        return total[:, 1:] / total[:, :1], m / total[:, :1]
+        highest = mx.max(top, axis=1, keepdims=True)
+        sums = sums * exp_negative(top - highest)
+        return highest[:, 0], mx.sum(sums, axis=1), mx.sum(sums[..., :1] * means, axis=1)
 
 
 def _mean_velocity(schedule, t, x, source: float, target: float, posterior_means):

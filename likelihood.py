@@ -47,7 +47,7 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
     count, dim = x.shape
     exact = probes is None
     directions = mx.eye(dim, dtype=x.dtype)[:, None] if exact else probes
-    if _brings_jvp(type(field)):
+    if brings_jvp(type(field)):
         velocity, pushed = field.with_jvp(t, x, directions.swapaxes(0, 1))
         along = mx.sum(directions.swapaxes(0, 1) * pushed, axis=2)
         return velocity, mx.sum(along, axis=1) if exact else along.T
@@ -61,7 +61,7 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
     return velocity[0], mx.sum(along, axis=0) if exact else along
 
 
-def _brings_jvp(kind: type) -> bool:
+def brings_jvp(kind: type) -> bool:
     """Whether a class has a `with_jvp` that agrees with its `__call__`.
 
     A subclass that overrides `__call__` alone inherits one that does not.

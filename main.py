@@ -45,12 +45,13 @@ from cli.page import page
 from cli.reflow import reflow
 from cli.sample import sample
 from cli.values import FIGURE
-from datasets import name_of
+from points import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
 from files.checkpoints import CheckpointError
-from files.tables import listed
+from files.cells import listed
 from lab import store
+from lab.by_class import OfClass, by_class, share_right
 from lab.config import EXACT_POINTS, FIRST, OPTIONS, TRAINING, Config, ConfigError
 from lab.evaluation import Generated, excess, generate, score_off
 from lab.run import Run
@@ -127,6 +128,7 @@ def main(context, figures, out, resume, retrain, save_every, **options):
         noisy = learned.run.config.diffusion
         score = score_off(learned.run, learned.field) if noisy else None
         _report_flow(learned.run, generated, loss, score)
+        _report_classes(learned.run, by_class(learned.run, learned.field))
         for name, path in outs.items():
             FIGURES[name].draw(
                 path, Subject(learned.run, learned.field, generated, loss, learned.history)
@@ -213,12 +215,27 @@ def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None, score:
             _, widest = max(zip(units.scale, units.columns, strict=True), key=lambda pair: pair[0])
             unit += f", of which {widest} is the widest column"
     click.echo(
-        f"sampling    {run.config.samples:,} points with {run.config.solver}{run.noise}, "
+        f"sampling    {run.config.samples:,} points with {run.config.solver}{run.besides}, "
         f"{generated.seconds:.2f} s, NFE {solution.nfe} "
         f"({solution.accepted} steps accepted, {solution.rejected} rejected)\n"
         f"W2²         {quoted(distances.to_target, distances.error)} to "
         f"{run.target.fresh}; two true samples are {quoted(distances.best, digits=2)} apart{unit}"
     )
+
+
+def _report_classes(run: Run, found: list[OfClass]):
+    for each in found:
+        distance = quoted(each.distances.to_target, each.distances.error)
+        off = f"; velocity off by {each.excess.velocity_error:.1%}" if each.excess else ""
+        click.echo(
+            f"class       {each.name}: W2² {distance}, two true samples "
+            f"{quoted(each.distances.best, digits=2)}; {each.right:.1%} right, of true points "
+            f"{each.right_of_true:.1%}{off}"
+        )
+    if found:
+        click.echo(
+            f"right       {share_right(run, found):.1%} are nearest to points of their class"
+        )
 
 
 if __name__ == "__main__":

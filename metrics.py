@@ -65,6 +65,14 @@ def histogram_divergence(true, generated, box, cells: int = 50) -> float:
     return float(np.sum(p[some] * np.log(p[some] / q[some])))
 
 
+def share_in_class(points, label: int, true, labels) -> float:
+    """The share of points (N, D) whose nearest of some true ones (M, D) has a label, of (M,)."""
+    from scipy.spatial import KDTree
+
+    _, nearest = KDTree(np.asarray(true)).query(np.asarray(points))
+    return float(np.mean(np.asarray(labels)[nearest] == label))
+
+
 @dataclass(frozen=True)
 class FlowDistances:
     """How far generated points are from the target, as squared W2.

@@ -263,10 +263,12 @@ class _Learner:
 def _batches(method, source, target, count: int, seed: int, step: int) -> Iterator[tuple]:
     """What the network is shown in one step after the other, from `step` on: `method.examples`.
 
-    Several steps are drawn together, each from its own key, and always the same ones together, so
-    that what a step is given does not depend on where training began.
+    A method that shows classes is given those of the x1 after these. Several steps are drawn
+    together, each from its own key, and always the same ones together, so that what a step is given
+    does not depend on where training began.
     """
-    match, pairs_of = method.coupling.match, method.coupling.draw
+    coupling, with_classes = method.coupling, getattr(method, "shows_classes", False)
+    match, pairs_of = coupling.match, coupling.draw
     held = count * getattr(method, "held", 1)
     most = DRAWN // held if match is None else MATCH_AHEAD // count**2
     ahead = min(DRAW_AHEAD, most + 1)
@@ -275,7 +277,11 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
         source_key, target_key, examples_key = mx.random.split(key, 3)
         if pairs_of:
             return method.examples(*pairs_of(count, source_key), examples_key)
-        pairs = source.sample(count, source_key), target.sample(count, target_key), examples_key
+        if with_classes:
+            ends = target.sample_with_classes(count, target_key)
+        else:
+            ends = (target.sample(count, target_key),)
+        pairs = source.sample(count, source_key), *ends, examples_key
         return method.examples(*pairs) if match is None else pairs
 
     draw_all, examples_of = (mx.compile(mx.vmap(each)) for each in (draw, method.examples))
@@ -288,9 +294,16 @@ def _batches(method, source, target, count: int, seed: int, step: int) -> Iterat
         mx.async_eval(drawn)
         if match is None:
             return lambda: drawn
-        x0, x1, keys = drawn
-        places = match(x0, x1, keys_of(keys))
-        return lambda: examples_of(x0, mx.take_along_axis(x1, places()[..., None], axis=1), keys)
+        x0, x1, *classes, keys = drawn
+        places = match(x0, x1, keys_of(keys), *(classes if coupling.by_class else ()))
+
+        def examples():
+            to = places()
+            ends = [mx.take_along_axis(x1, to[..., None], axis=1)]
+            ends += [mx.take_along_axis(each, to, axis=1) for each in classes]
+            return examples_of(x0, *ends, keys)
+
+        return examples
 
     def in_order(first):
         coming = begin(first)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import numpy as np
 
 from cli.endings import after_training
 from cli.files import inputs_of, require_writable
@@ -22,6 +23,7 @@ from cli.options import (
 )
 from cli.progress import overall_progress
 from cli.values import WritablePath
+from figures.style import Classes
 from figures.subject import target_sample
 from lab import evaluation, store
 from lab.config import SOLVING
@@ -62,8 +64,10 @@ def animate(context, checkpoint, out, seconds, **changes):
     with usage_errors():
         run, paths = learned.run, evaluation.paths(learned.run, learned.field)
         target = target_sample(run) if run.target.known else None
+        told = evaluation.labels_of_paths(run, paths.shape[1])
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}
     about["labels"] = run.target.columns
+    about["classes"] = None if told is None else Classes(run.classes, np.array(told))
     with after_training(checkpoint):
         if out.suffix.lower() == ".html":
             from figures.flow_page import flow_page

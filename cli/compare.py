@@ -223,6 +223,13 @@ def _of_seeds(cells) -> str:
     return f", {seeds} seeds: mean, least and greatest" if seeds > 1 else ""
 
 
+def _classes(cell):
+    """Of the points that are drawn, None if they have none."""
+    from figures.style import Classes
+
+    return None if cell.labels is None else Classes(cell.run.classes, cell.labels)
+
+
 def _draw_paths(cells, planned, out: Path):
     """The figure of the first seed."""
     from figures.comparison import plot_comparison
@@ -231,7 +238,7 @@ def _draw_paths(cells, planned, out: Path):
     for runs in planned:
         rows.setdefault(runs[0].label, runs[0].title)
     drawn = {
-        (cell.run.label, cell.run.config.solver): (cell.paths, cell.caption)
+        (cell.run.label, cell.run.config.solver): (cell.paths, cell.caption, _classes(cell))
         for cell in cells
         if cell.run.config.seed == first.config.seed and not cell.failure
     }

@@ -14,7 +14,7 @@ from cli.options import (
     usage_errors,
     warn_of_other_points,
 )
-from lab import evaluation, store
+from lab import by_class, evaluation, store
 from lab.config import FIRST
 
 NAMED = ("method", "source", "target", "sigma", "seed")  # of the configuration, also by themselves
@@ -38,12 +38,15 @@ def evaluate(context, checkpoint, as_json, **changes):
         warn_of_other_points(learned.run)
         say_what_has_no_effect(context, learned.run)
         numbers = evaluation.evaluate(learned.run, learned.field)
+        numbers |= by_class.evaluate(learned.run, learned.field)
     config = learned.run.config.to_json()
     about = {"checkpoint": str(checkpoint)} | {name: config[name] for name in NAMED}
     numbers = about | {"trained_steps": learned.history.steps} | numbers
     if as_json:
         click.echo(json.dumps(numbers | {"config": config}, indent=2, allow_nan=False))
         return
+    for of_class, each in numbers.pop("classes", {}).items():
+        numbers |= {f"{name} of {of_class}": value for name, value in each.items()}
     width = max(map(len, numbers))
     for name, value in numbers.items():
         shown = "–" if value is None else f"{value:.5g}" if isinstance(value, float) else value

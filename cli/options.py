@@ -14,7 +14,7 @@ from cli.values import Value
 from lab import store
 from lab.config import FIRST, HELP, OPTIONS, SOLVING, SOLVING_OPTIONS, TRAINING
 from lab.run import Run, without_effect
-from lab.values import OneOf, Whole
+from lab.values import OneOf, Whole, YesOrNo
 
 OUTPUT = "Output"
 LAST = (
@@ -75,7 +75,9 @@ class Group(Sectioned, click.Group):
 
 def option(section: str, *names: str, kind=None, **about):
     """`click.option` for a section of the help page, of a kind of `lab/values.py`."""
-    if kind:
+    if isinstance(kind, YesOrNo):
+        about["is_flag"] = True
+    elif kind:
         about["type"] = Value(kind)
     return click.option(*names, cls=Option, section=section, **about)
 
@@ -201,8 +203,10 @@ def say_what_has_no_effect(context, *runs: Run):
 
 
 def with_noise(run: Run) -> str:
-    """What the name of a file says of the noise along a flow."""
-    return f"_diffusion{run.config.diffusion:g}" if run.config.diffusion else ""
+    """What the name of a file says of the guidance and the noise along a flow."""
+    guidance, noise = run.config.guidance, run.config.diffusion
+    told = f"_guidance{guidance:g}" if guidance != 1 else ""
+    return told + (f"_diffusion{noise:g}" if noise else "")
 
 
 def warn_of_other_points(run: Run):

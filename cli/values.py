@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from lab.values import Names, Number, OneOf, Whole
+from lab.values import Name, Names, Number, OneOf, Whole
 
-METAVARS = {Whole: "N", Number: "X", Names: "NAMES"}
+METAVARS = {Whole: "N", Number: "X", Name: "NAME", Names: "NAMES"}
 
 
 class Value(click.ParamType):

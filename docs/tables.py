@@ -19,7 +19,7 @@ from cfm import METHODS, REFLOW, rectified
 from couplings import COUPLINGS
 from datasets import DATASETS
 from maps import MAPS
-from models import ACTIVATIONS
+from layers import ACTIVATIONS
 from optimizers import OPTIMIZERS
 from sde import SDE_SOLVERS
 from solver import SOLVERS

@@ -26,8 +26,9 @@ def plot_comparison(
     """The paths of every method by every solver: methods down, solvers across.
 
     Args:
-        cells: (row key, column) -> (paths, caption), paths (T, N, D) as for `plot_trajectories`.
-            Where one is missing, its panel says "not run". A caption may have $mathematics$.
+        cells: (row key, column) -> (paths, caption, classes), paths (T, N, D) as for
+            `plot_trajectories`, and so the `style.Classes` of their points, or None. Where one is
+            missing, its panel says "not run". A caption may have $mathematics$.
         rows: (key, printed title) pairs.
         columns: names.
         targets: (M, D), a sample of the target.
@@ -39,8 +40,8 @@ def plot_comparison(
     """
     count = len(rows) * len(columns)
     shown = int(np.clip(900 // count, 30, 100))
-    cells = {key: (paths[:, : 8 * shown], caption) for key, (paths, caption) in cells.items()}
-    clouds = [cloud for paths, _ in cells.values() for cloud in reach(paths, shown)]
+    cells = {key: (paths[:, : 8 * shown], *about) for key, (paths, *about) in cells.items()}
+    clouds = [cloud for paths, *_ in cells.values() for cloud in reach(paths, shown)]
     stage = Stage(clouds, targets, labels)
     side = min(2.4, 8.8 / len(columns))
     size = style.panels(len(rows), len(columns), side, side + 0.08)
@@ -60,14 +61,15 @@ def plot_comparison(
         which += f", the first of {seeds}" if seeds > 1 else ""
         above = "" if best is None else f"\nW₂² of two true samples {quoted(best, digits=2)}"
         style.set_title(figure, f"{title}{which}{above}", stage.dim)
-        most = max((paths.shape[1] for paths, _ in cells.values()), default=0)
-        style.legend(figure, names, f"{min(shown, most)} paths in each", stage.crosses)
+        most = max((paths.shape[1] for paths, *_ in cells.values()), default=0)
+        classes = next((told for *_, told in cells.values() if told), None)
+        style.legend(figure, names, f"{min(shown, most)} paths in each", stage.crosses, classes)
 
 
 def _draw_cell(axes, stage: Stage, cell, shown: int, scale: float):
     if cell:
-        paths, caption = cell
-        stage.draw_flow(axes, paths, shown, scale)
+        paths, caption, classes = cell
+        stage.draw_flow(axes, paths, shown, scale, classes)
         axes.set_title(caption, fontsize=8, pad=4.5)
     else:
         stage.set_up(axes)

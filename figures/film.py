@@ -8,6 +8,7 @@ vermilion of what is generated.
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,9 +32,10 @@ SIZE = 5.0, 5.8  # inches; with the DPI below even numbers of pixels, as video w
 DPI = {".gif": 100, ".mp4": 180}
 ON_WHITE = {"facecolor": "#FFFFFF", "alpha": 0.8, "linewidth": 0, "pad": 1}  # words over dots
 LEVELS = np.linspace(0, 0.6, 16)  # of opacity; few, since a .gif keeps what is flat small
-# Tints that a .gif has whatever else its palette, since few pixels have them.
+# Of these a .gif has tints whatever else its palette, since few pixels have them.
 HUES = np.array([*style.TIME(np.linspace(0, 1, 5))[:, :3], to_rgb(style.TARGET), to_rgb(style.INK)])
-TINTS = [round(255 * x) for pale in (0, 0.3, 0.6, 0.8) for x in (pale + (1 - pale) * HUES).flat]
+PALE = 0, 0.3, 0.6, 0.8
+MIST = to_rgb("#808080")  # of a density whose particles have colours of their own
 
 
 class AnimationError(RuntimeError):
@@ -48,6 +50,7 @@ def animate(
     names=("source", "target"),
     target: np.ndarray | None = None,
     labels=None,
+    classes: style.Classes | None = None,
     seconds: float = 5.0,
     fps: int = 20,
     progress: Callable[[int, int], None] | None = None,
@@ -62,6 +65,7 @@ def animate(
         names: of source and target, for the legend.
         target: (M, D), a sample of the target, drawn as in the figures; or None.
         labels: names of the D dimensions; x1, x2, … if None.
+        classes: of the N points, which have their colours then.
         seconds: the length, with the pause.
         fps: frames a second, 50 at most in a .gif.
         progress: called with the number of frames drawn and that of all.
@@ -81,13 +85,16 @@ def animate(
     count = max(3, round(seconds * fps))
     times = np.minimum(np.linspace(0, 1 / (1 - STILL), count), 1)
     stage = Stage(reach(paths, SHOWN), target, labels)
-    write = _write_gif if suffix == ".gif" else _write_mp4
+    write = _write_mp4
+    if suffix == ".gif":
+        tints = HUES if classes is None else np.concatenate([HUES, classes.palette[:16, :3]])
+        write = partial(_write_gif, tints)
     with style.in_style(**{"figure.dpi": DPI[suffix]}), whole(out) as part:
-        _, draw = _scene(stage, paths, times, title, names)
+        _, draw = _scene(stage, paths, times, title, names, classes)
         write(part, draw, count, fps, progress)
 
 
-def _scene(stage: Stage, paths, times, title, names):
+def _scene(stage: Stage, paths, times, title, names, classes=None):
     """A figure, and a function of the frame that gives its picture, (height, width, 3) bytes."""
     figure = Figure(figsize=SIZE, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
@@ -95,8 +102,10 @@ def _scene(stage: Stage, paths, times, title, names):
     place = {"transform": axes.transAxes, "fontsize": 11, "bbox": ON_WHITE}
     clock = axes.text(0.03, 0.95, "", **place)
     names = names[0], None if stage.target is None else names[1]
-    style.legend(figure, names, "paths", stage.crosses)
-    parts, move = (_on_a_line if stage.dim == 1 else _in_the_plane)(stage, axes, paths, times)
+    style.legend(figure, names, "paths", stage.crosses, classes)
+    hues = None if classes is None else classes.hues[:SHOWN]
+    play = _on_a_line if stage.dim == 1 else _in_the_plane
+    parts, move = play(stage, axes, paths, times, hues)
     stage.set_up(axes)
     parts = [*parts, *axes.spines.values(), clock]
     for part in parts:
@@ -115,8 +124,11 @@ def _scene(stage: Stage, paths, times, title, names):
     return figure, draw
 
 
-def _in_the_plane(stage: Stage, axes, paths, times):
-    """The moving parts of two dimensions, and what moves them to frame k."""
+def _in_the_plane(stage: Stage, axes, paths, times, hues):
+    """The moving parts of two dimensions, and what moves them to frame k.
+
+    `hues` are the colours of the particles, (N, 4), or None for that of the time.
+    """
     paths = paths[..., :2]
     drawn = between(paths[:, :SHOWN], times)
     axes.scatter(*drawn[0].T, s=4, color=style.SOURCE, linewidths=0, alpha=0.4)
@@ -129,19 +141,30 @@ def _in_the_plane(stage: Stage, axes, paths, times):
     def move(k):
         hue = style.TIME(times[k])[:3]
         cloud.set_data(density_grid(between(paths, times[[k]])[0], stage.box, cells=120))
-        cloud.set_cmap(ListedColormap([(*hue, alpha) for alpha in LEVELS]))
+        mist = hue if hues is None else MIST
+        cloud.set_cmap(ListedColormap([(*mist, alpha) for alpha in LEVELS]))
         dots.set_offsets(drawn[k])
-        dots.set_color(hue)
+        dots.set_color(hue if hues is None else hues)
         since = np.arange(max(0, k - TRAIL), k + 1)
         ways = [np.stack(pair, axis=1) for pair in pairwise(drawn[since])]
-        fading = [(*style.TIME(times[i])[:3], 0.6 * (1 - (k - i) / (TRAIL + 1))) for i in since[1:]]
+        left = [0.6 * (1 - (k - i) / (TRAIL + 1)) for i in since[1:]]
+        now = style.TIME(times[since[1:]]) if hues is None else hues
         trails.set_segments([way for pair in ways for way in pair])
-        trails.set_color([colour for colour in fading for _ in range(drawn.shape[1])])
+        trails.set_color(_fading(now, left, drawn.shape[1], hues is None))
 
     return [cloud, trails, dots, *outline], move
 
 
-def _on_a_line(stage: Stage, axes, paths, times):
+def _fading(hues, left: list[float], count: int, by_time: bool) -> np.ndarray:
+    """The colours of the trails of so many particles, piece after piece, the older the fainter.
+
+    `hues` has one for every piece, or one for every particle.
+    """
+    shown = np.repeat(hues, count, axis=0) if by_time else np.tile(hues, (len(left), 1))
+    return np.column_stack([shown[:, :3], np.repeat(left, count)])
+
+
+def _on_a_line(stage: Stage, axes, paths, times, hues):
     """The moving parts of one dimension, which move to the right as time passes."""
     drawn = between(paths[:, :SHOWN, 0], times)
     clouds = [paths[0], paths[-1], *([] if stage.target is None else [stage.target])]
@@ -162,11 +185,14 @@ def _on_a_line(stage: Stage, axes, paths, times):
         density.set_data(times[k] + np.where(now > UNSEEN, now, np.nan), x)
         dots.set_offsets(places[k])
         density.set_color(hue)
-        dots.set_color(hue)
+        dots.set_color(hue if hues is None else hues)
         starts = range(0, k, PIECE)
         ways = [places[i : min(i + PIECE, k) + 1].swapaxes(0, 1) for i in starts]
         trails.set_segments([way for piece in ways for way in piece])
-        trails.set_color(np.repeat(style.TIME(times[starts]), drawn.shape[1], axis=0))
+        if hues is None:
+            trails.set_color(np.repeat(style.TIME(times[starts]), drawn.shape[1], axis=0))
+        else:
+            trails.set_color(np.tile(hues, (len(starts), 1)))
 
     return [trails, density, dots], move
 
@@ -178,13 +204,15 @@ def _pictures(draw, count, progress) -> Iterator[np.ndarray]:
             progress(k + 1, count)
 
 
-def _write_gif(path, draw, count, fps, progress):
+def _write_gif(tints, path, draw, count, fps, progress):
     """All frames by one palette, chosen for five of them; not dithered, which would flicker."""
     some = Image.fromarray(np.vstack([draw(k * (count - 1) // 4) for k in range(5)]))
     colours = np.reshape(some.quantize(60).getpalette(), (-1, 3))
     colours[colours.min(axis=1) > 247] = 255  # or the page would be off-white
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*colours.ravel().tolist(), *TINTS])
+    pale = np.concatenate([part + (1 - part) * tints for part in PALE])
+    every = np.concatenate([colours, np.rint(255 * pale).astype(int)])
+    palette.putpalette(every.ravel().tolist())
     pictures = (
         Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
         for picture in _pictures(draw, count, progress)

@@ -7,6 +7,7 @@ numbers. Boxes and densities are those of the figures.
 from base64 import b64encode
 
 import numpy as np
+from matplotlib.colors import to_hex
 from scipy.ndimage import gaussian_filter1d
 
 from figures.geometry import between, bounding_box, density_grid
@@ -17,7 +18,7 @@ DENSITIES = 51  # times at which the density is kept
 GRIDS = {1: (160, 0.02), 2: (80, 0.014)}  # dimensions → its cells a side, and bandwidth
 
 
-def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=None):
+def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=None, classes=None):
     """Particles flowing over their density, with a clock to play, stop and set.
 
     Args:
@@ -29,6 +30,7 @@ def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=Non
         names: of source and target, for the legend; "" for none.
         target: (M, D), a sample of the target to draw behind, or None.
         labels: the D dimensions' names, for the axes; x1, x2, … if None.
+        classes: `style.Classes` of the N particles, which have their colours then.
 
     Raises:
         ValueError: unless the paths and the target are such arrays, and finite.
@@ -55,6 +57,10 @@ def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=Non
         "densities": _quantised(densities[: len(states)], "u1"),
         "target": _quantised(densities[len(states) :], "u1"),
     }
+    if classes:
+        shown, colours = classes.labels[: drawn.shape[1]], map(to_hex, classes.palette)
+        of = {"names": list(classes.names), "colours": list(colours), "labels": shown.tolist()}
+        data["classes"] = of
     write_page(out, title, data, aside="flow.html", scripts=["flow.js"])
 
 

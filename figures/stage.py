@@ -75,21 +75,25 @@ class Stage:
         level = [level_around(self.density, OUTLINED)]
         return [axes.contour(self.density, level, extent=self.box, origin="lower", **look)]
 
-    def draw_flow(self, axes, paths: np.ndarray, shown: int, scale: float = 1.0):
+    def draw_flow(self, axes, paths: np.ndarray, shown: int, scale: float = 1.0, classes=None):
         """A flow's source points, the ways that so many of them take, and where all arrive.
 
-        `scale` is that of dots and lines, 1 for axes five inches wide.
+        `scale` is that of dots and lines, 1 for axes five inches wide. With `style.Classes` ways
+        and arrivals have the colours of these.
         """
+        hues = None if classes is None else classes.hues[: paths.shape[1]]
         ways = paths[..., :2]
         if self.dim == 1:
             times = np.linspace(0, 1, len(paths))[:, None, None]
             ways = np.concatenate([np.broadcast_to(times, paths.shape), paths], axis=2)
             self._draw_ends(axes, paths)
-        axes.add_collection(coloured_by_time(ways[:, :shown], 0.6 * scale**0.5))
+        lines = coloured(ways[:, :shown], 0.6 * scale**0.5, None if hues is None else hues[:shown])
+        axes.add_collection(lines)
         if self.dim > 1:
             dots = {**style.DOTS, "s": 3 * scale, "alpha": 0.5}
             axes.scatter(*ways[0].T, color=style.SOURCE, **dots, zorder=2.1)
-            axes.scatter(*ways[-1].T, color=style.GENERATED, **dots, zorder=2.2)
+            ends = style.GENERATED if hues is None else hues
+            axes.scatter(*ways[-1].T, color=ends, **dots, zorder=2.2)
             self.draw_target(axes, scale)
         self.set_up(axes)
 
@@ -115,8 +119,14 @@ def _few_points(target: np.ndarray) -> np.ndarray | None:
     return points if len(points) <= FEW else None
 
 
-def coloured_by_time(ways: np.ndarray, width: float) -> LineCollection:
-    """Lines through (T, N, 2), blue where they begin and vermilion where they end."""
+def coloured(ways: np.ndarray, width: float, hues=None) -> LineCollection:
+    """Lines through (T, N, 2), blue where they begin and vermilion where they end.
+
+    Or each in a colour of its own, (N, 4).
+    """
+    if hues is not None:
+        look = {"linewidths": width, "alpha": 0.5, "rasterized": True, "zorder": 2}
+        return LineCollection([*ways.swapaxes(0, 1)], colors=hues, **look)
     edges = np.linspace(0, len(ways) - 1, min(PIECES, len(ways) - 1) + 1).round().astype(int)
     pieces = [ways[start : end + 1].swapaxes(0, 1) for start, end in pairwise(edges)]
     hues = style.TIME((edges[1:] + edges[:-1]) / 2 / edges[-1])

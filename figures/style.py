@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), told apart by colour-blind readers too, and mean the same
 everywhere: the source is blue, what was generated vermilion, and time turns the one into the
-other; the target is light grey with a black outline. Every text that a caller gives, a title or a
+other; the target is light grey with a black outline. Where points have classes, each has a colour
+that is none of these. Every text that a caller gives, a title or a
 name, is drawn letter by letter and never read as mathematics.
 """
 
@@ -11,9 +12,11 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -31,6 +34,12 @@ SOURCE, GENERATED, INK = "#0072B2", "#D55E00", "#000000"
 TARGET, TARGET_DOTS, GRID = "#C4C4C4", "#8C8C8C", "#E5E5E5"
 TIME = LinearSegmentedColormap.from_list("time", [SOURCE, GENERATED])
 DENSITY = "magma"
+# The rest of Okabe & Ito (2008), and three of Tol (2021) that keep apart from these.
+CLASSES = (
+    *("#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#332288", "#999933", "#882255", "#F0E442"),
+)
+MOST_NAMED = 12  # classes that a legend names
 DOTS = {"linewidths": 0, "alpha": 0.7, "rasterized": True}  # one piece in .pdf and .svg
 LETTERS_AN_INCH = 11.5  # of a title
 LONGEST_NAME = 40  # letters, in a legend or along an axis
@@ -167,26 +176,70 @@ def show_grid(axes, values: np.ndarray, box, **look):
     return axes.imshow(values, extent=box, origin="lower", aspect=aspect(box), **look)
 
 
-def legend(figure: Figure, names, paths: str, crosses: bool = False):
+@dataclass(frozen=True)
+class Classes:
+    """Which class each of the points that are drawn is of.
+
+    Attributes:
+        names: of all classes.
+        labels: (N,), the place of every point's in these.
+    """
+
+    names: Sequence[str]
+    labels: np.ndarray
+
+    @property
+    def palette(self) -> np.ndarray:
+        """A colour for every class, (K, 4); of very many, along a rainbow."""
+        count = len(self.names)
+        if count <= len(CLASSES):
+            return matplotlib.colors.to_rgba_array(CLASSES[:count])
+        return matplotlib.colormaps["turbo"](np.linspace(0, 1, count))
+
+    @property
+    def hues(self) -> np.ndarray:
+        """The colour of every point, (N, 4)."""
+        return self.palette[self.labels]
+
+    def marks(self, **look) -> dict:
+        """For a legend: a dot for every class, by its name; of very many, some for all."""
+        dots = [Line2D([], [], marker="o", ls="", ms=4, color=hue, **look) for hue in self.palette]
+        if len(dots) > MOST_NAMED:
+            return {f"{len(dots)} classes": tuple(dots[:: len(dots) // 8])}
+        return dict(zip((literal(name, LONGEST_NAME) for name in self.names), dots, strict=True))
+
+
+def legend(
+    figure: Figure, names, paths: str, crosses: bool = False, classes: Classes | None = None
+):
     """Under the figure, with marks large enough to see.
 
     Args:
         names: of source and target; None for a target that is not drawn.
         paths: what the lines are.
         crosses: whether the target is a few points, each drawn as a cross.
+        classes: of the generated points, and of their paths, which have their colours then.
     """
     source, target = (name and literal(name, LONGEST_NAME) for name in names)
-    hues = TIME(np.linspace(0, 1, 12))
+    hues = TIME(np.linspace(0, 1, 12)) if classes is None else classes.palette[:12]
     line = tuple(Line2D([], [], lw=1.5, color=hue, solid_capstyle="projecting") for hue in hues)
     marks = {
         f"source: {source}": Line2D([], [], marker="o", ls="", ms=4, color=SOURCE),
         paths: line,
-        "generated": Line2D([], [], marker="o", ls="", ms=4, color=GENERATED),
     }
+    if classes:
+        marks |= classes.marks()
+    else:
+        marks["generated"] = Line2D([], [], marker="o", ls="", ms=4, color=GENERATED)
     if crosses:
         marks[f"target: {target}"] = Line2D([], [], marker="+", ls="", ms=6, color=INK)
     elif target:
         marks[f"target: {target}"] = Rectangle((0, 0), 1, 1, fc=TARGET, ec=INK, lw=0.8)
+    legend_of(figure, marks)
+
+
+def legend_of(figure: Figure, marks: dict):
+    """Marks and what they mean, under a figure."""
     figure.legend(
         marks.values(),
         marks,
@@ -201,4 +254,5 @@ def legend(figure: Figure, names, paths: str, crosses: bool = False):
 def _columns(labels: list[str], room: float) -> int:
     """In how many columns, of one width each, a legend fits into room for so many letters."""
     longest = max(map(len, labels)) + 5  # five for a mark
-    return next(n for n in (len(labels), 2, 1) if n == 1 or n * longest <= room)
+    tried = (len(labels), 2, 1) if len(labels) < 6 else range(len(labels), 0, -1)
+    return next(n for n in tried if n == 1 or n * longest <= room)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from figures.style import Classes
 from lab.evaluation import Generated
 from lab.run import Run
 from machine.keys import EVALUATION, step_key
@@ -44,6 +45,15 @@ class Subject:
         return target_sample(self.run)
 
     @property
+    def target_classes(self) -> Classes | None:
+        """The classes of that sample, if the run knows of any."""
+        if not self.run.classes:
+            return None
+        key = step_key(self.run.config.seed, EVALUATION)
+        _, labels = self.run.target.sample_with_classes(TARGET_POINTS, key)
+        return Classes(self.run.classes, np.array(labels))
+
+    @property
     def names(self) -> tuple[str, str]:
         """The names of source and target."""
         return self.run.source.name, self.run.target.name
@@ -52,6 +62,12 @@ class Subject:
     def labels(self) -> tuple[str, ...]:
         """The names of the D dimensions."""
         return self.run.target.columns
+
+    @property
+    def classes(self) -> Classes | None:
+        """The classes of the generated points; None if they have none."""
+        run, labels = self.run, self.generated.labels
+        return None if labels is None else Classes(run.classes, labels)
 
     def states(self, times) -> np.ndarray:
         """Where the generated points are at some times, (T, N, D)."""

@@ -4,7 +4,6 @@ Whatever is wrong with a file is said in one sentence, with its place.
 """
 
 import csv
-import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
+from files.cells import classes_of, is_number, listed, shown, to_number
 from files.ordinary import why_not
 
 SUFFIXES = (".csv", ".npy", ".npz")
@@ -22,16 +22,17 @@ SEPARATORS = (";", "\t", ",", " ")  # the likelier first: a comma may be a decim
 LOOKED_AT = 100  # lines from which the separator is told
 LARGEST_FILE = 500_000_000  # bytes, unpacked
 LARGEST_TEXT = 50_000_000  # bytes of a .csv, whose cells take many times as much while it is read
-MISSING = ("", "na", "n/a", "nan", "none", "null", "?")  # cells without a number
 LARGEST_NUMBER = 1e18  # its square is still a float32
 LEAST_SPREAD = 1e-18  # so is the square of a spread
 ROUNDING = 10 * np.finfo(np.float64).eps  # relative spread that is no more than rounding
-ECHOED = 40  # letters of a file that are repeated in a sentence about it
-LISTED = 12  # names of columns, likewise
 
 
 class ColumnError(ValueError):
     """A choice of columns that a table does not have, or one that has to be made."""
+
+
+class LabelError(ValueError):
+    """A column that a table does not have, or that tells no classes."""
 
 
 def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -53,6 +54,24 @@ def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple
             that do not hold numbers, and for points that are fewer than two, not finite, too
             large, or alike in a column.
     """
+    return read_labelled(path, columns)[:2]
+
+
+def read_labelled(path, columns: Sequence | None = None, label=None) -> tuple:
+    """What `read_table` reads, and the classes that a further column tells.
+
+    Args:
+        path, columns: as of `read_table`; with None, all columns but the label.
+        label: name or number, from 1, of the column of words or whole numbers; none if None.
+
+    Returns:
+        The points and the names of their columns; the class of every point, (M,) places in the
+        last; and what the classes are called, in order. Without a label the latter are None and ().
+
+    Raises:
+        LabelError: for a label that is missing or no whole number where all
+            are numbers, that is the same everywhere, or of more than `MOST_CLASSES` kinds.
+    """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"'{path}' must end in one of {', '.join(SUFFIXES)}")
@@ -61,11 +80,17 @@ def read_table(path, columns: Sequence | None = None) -> tuple[np.ndarray, tuple
     read = _read_csv if path.suffix.lower() == ".csv" else _read_numpy
     try:
         _check_size(path)
-        points, names, place = read(path, columns)
+        points, names, place, words = read(path, columns, label)
     except OSError as error:
         raise ValueError(f"'{path}' cannot be read: {error.strerror or error}") from None
     _check(points, names, place, path)
-    return points, names
+    if label is None:
+        return points, names, None, ()
+    column = f"column {shown(label)} of '{path}', the label,"
+    try:
+        return points, names, *classes_of(words, place, column)
+    except ValueError as error:
+        raise LabelError(str(error)) from None
 
 
 def _check_size(path: Path):
@@ -94,11 +119,11 @@ def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Pa
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise ValueError(
-                f"'{path}' has {fault} in {place(row)}, column {_shown(names[column])}; rows must "
+                f"'{path}' has {fault} in {place(row)}, column {shown(names[column])}; rows must "
                 "be whole"
             )
     spread, largest = points.std(axis=0), np.abs(points).max(axis=0)
-    for column, name in enumerate(map(_shown, names)):
+    for column, name in enumerate(map(shown, names)):
         if np.ptp(points[:, column]) == 0:
             raise ValueError(f"'{path}' has the same number everywhere in column {name}")
         if spread[column] <= max(LEAST_SPREAD, ROUNDING * largest[column]):
@@ -108,7 +133,7 @@ def _check(points: np.ndarray, names: tuple[str, ...], place: Callable, path: Pa
             )
 
 
-def _read_numpy(path: Path, columns: Sequence | None):
+def _read_numpy(path: Path, columns: Sequence | None, label=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of files by Python 2, which are read, and of damage
@@ -117,35 +142,36 @@ def _read_numpy(path: Path, columns: Sequence | None):
     except OSError:
         raise
     except Exception as error:  # of many kinds: numpy's, those of zip files and of memory
-        about = _shown(error) or type(error).__name__
+        about = shown(error) or type(error).__name__
         raise ValueError(f"'{path}' is not a file of numbers that numpy reads: {about}") from None
     if len(arrays) != 1:
         raise ValueError(f"'{path}' must hold one array; it holds {listed(arrays) or 'none'}")
     (array,) = arrays.values()
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else "something else"
-        raise ValueError(f"'{path}' must hold numbers, not {_shown(kind)}")
+        raise ValueError(f"'{path}' must hold numbers, not {shown(kind)}")
     table = array[:, None] if array.ndim == 1 else array
     if table.ndim != 2 or not table.size:
         raise ValueError(f"'{path}' must hold a table (points, dimensions), not {table.shape}")
     names = _names([""] * table.shape[1])
-    chosen = _chosen(names, columns, path)
+    chosen, of_label = _chosen(names, columns, label, path)
     points = np.ascontiguousarray(table[:, chosen], np.float64)
-    return points, tuple(names[c] for c in chosen), lambda row: f"row {row + 1}"
+    words = [] if of_label is None else list(map(str, table[:, of_label].tolist()))
+    return points, tuple(names[c] for c in chosen), lambda row: f"row {row + 1}", words
 
 
-def _read_csv(path: Path, columns: Sequence | None):
+def _read_csv(path: Path, columns: Sequence | None, label=None):
     comments, lines = _lines(path)
     separator = _separator(list(lines.values())[:LOOKED_AT])
     rows = _split(lines, separator, path)
     heading = comments[-1] if comments else ""
     first = next(iter(rows), None)
-    has_header = first is not None and not any(map(_is_number, rows[first]))
+    has_header = first is not None and not any(map(is_number, rows[first]))
     if has_header:
         heading = lines[first]
         named = len(rows.pop(first))
     if not rows:
-        return np.empty((0, 1)), ("x1",), None
+        return np.empty((0, 1)), ("x1",), None, []
     rows = _without_trailing_separators(rows)
     numbers = list(rows)
     width = len(rows[numbers[0]])
@@ -161,24 +187,25 @@ def _read_csv(path: Path, columns: Sequence | None):
             f"'{path}' has a header in line {first} that does not name its {width} columns"
         )
     names = _names(words)
-    chosen = _chosen(names, columns, path)
+    chosen, of_label = _chosen(names, columns, label, path)
     points = np.empty((len(rows), len(chosen)))
     for r, (line, row) in enumerate(rows.items()):
         for c, column in enumerate(chosen):
             try:
-                points[r, c] = _number(row[column])
+                points[r, c] = to_number(row[column])
             except ValueError:
                 kind, hint = ValueError, ""
                 if columns is None and width > 1:
                     kind, hint = ColumnError, "; choose columns of numbers"
                 raise kind(
-                    f"'{path}' has '{_shown(row[column])}', which is no number, in line {line}, "
-                    f"column {_shown(names[column])}{hint}"
+                    f"'{path}' has '{shown(row[column])}', which is no number, in line {line}, "
+                    f"column {shown(names[column])}{hint}"
                 ) from None
     letters = set(chain.from_iterable(row[c] for row in rows.values() for c in chosen))
     if separator != "," and {",", "."} <= letters:
         raise ValueError(f"'{path}' has decimal commas as well as decimal points")
-    return points, tuple(names[c] for c in chosen), lambda row: f"line {numbers[row]}"
+    words = [] if of_label is None else [row[of_label] for row in rows.values()]
+    return points, tuple(names[c] for c in chosen), lambda row: f"line {numbers[row]}", words
 
 
 def _lines(path: Path) -> tuple[list[str], dict[int, str]]:
@@ -208,7 +235,7 @@ def _separator(lines: list[str]) -> str:
 
     def parted(mark):
         return sum(
-            mark in line and any(_is_number(cell.strip(' "')) for cell in line.split(mark))
+            mark in line and any(is_number(cell.strip(' "')) for cell in line.split(mark))
             for line in lines
         )
 
@@ -243,7 +270,7 @@ def _words(heading: str, separator: str, width: int) -> list[str]:
     for words in (by_separator, re.split(r"[\s,;]+", heading)):
         words = [word.strip() for word in words]
         words = words[:width] if words[width:] == [""] else words
-        if len(words) == width and not any(map(_is_number, words)):
+        if len(words) == width and not any(map(is_number, words)):
             return words
     return [""] * width
 
@@ -252,54 +279,34 @@ def _names(words: list[str]) -> list[str]:
     return [word or f"x{number}" for number, word in enumerate(words, 1)]
 
 
-def _chosen(names: list[str], columns: Sequence | None, path: Path) -> list[int]:
-    """The places of the columns asked for."""
+def _chosen(names: list[str], columns: Sequence | None, label, path: Path) -> tuple:
+    """The places of the columns asked for, and that of the label, None if there is none."""
+    of_label = None if label is None else _place(names, str(label), path, LabelError)
     if columns is None:
-        return list(range(len(names)))
-    numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
-    chosen = []
-    for column in map(str, columns):
-        if names.count(column) > 1:
+        chosen = [place for place in range(len(names)) if place != of_label]
+    else:
+        chosen = [_place(names, column, path) for column in map(str, columns)]
+    for number, place in enumerate(chosen):
+        if place in chosen[:number]:
+            raise ColumnError(f"column '{shown(columns[number])}' of '{path}' is chosen twice")
+        if place == of_label:
             raise ColumnError(
-                f"'{path}' has several columns '{_shown(column)}'; choose one by its number"
+                f"column '{shown(columns[number])}' of '{path}' is the label, and so no coordinate"
             )
-        place = names.index(column) if column in names else numbers.get(column)
-        if place is None:
-            raise ColumnError(
-                f"'{path}' has no column '{_shown(column)}'; it has {listed(names)}, which are "
-                f"numbered from 1 to {len(names)}"
-            )
-        if place in chosen:
-            raise ColumnError(f"column '{_shown(column)}' of '{path}' is chosen twice")
-        chosen.append(place)
     if not chosen:
         raise ColumnError(f"no column of '{path}' is chosen; it has {listed(names)}")
-    return chosen
+    return chosen, of_label
 
 
-def _number(cell: str) -> float:
-    """The number in a cell, NaN where it is missing."""
-    if cell.lower() in MISSING:
-        return math.nan
-    if "_" in cell:  # which Python's numbers may have
-        raise ValueError
-    return float(cell.replace(",", "."))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return bool(cell.strip()) and _number(cell.strip()) is not None
-    except ValueError:
-        return False
-
-
-def _shown(text) -> str:
-    """What a file holds as a sentence repeats it: on one line, cut where it is long."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= ECHOED else f"{text[:ECHOED]}…"
-
-
-def listed(names) -> str:
-    """Names, of very many the first ones."""
-    names = [_shown(name) for name in names]
-    return ", ".join(names if len(names) <= LISTED else [*names[:LISTED], "…"])
+def _place(names: list[str], column: str, path: Path, error: type = ColumnError) -> int:
+    """Where a column is, given by its name or by its number, from 1."""
+    numbers = {str(number): number - 1 for number in range(1, len(names) + 1)}
+    if names.count(column) > 1:
+        raise error(f"'{path}' has several columns '{shown(column)}'; choose one by its number")
+    place = names.index(column) if column in names else numbers.get(column)
+    if place is None:
+        raise error(
+            f"'{path}' has no column '{shown(column)}'; it has {listed(names)}, which are "
+            f"numbered from 1 to {len(names)}"
+        )
+    return place

@@ -7,7 +7,9 @@ methods.py     the method that they name, and what it asks of both
 run.py         what such a record stands for: a method, a source, a target
 settling.py    from options to a run: looked up, filled in, held against one another
 store.py       runs learned, kept in the folder runs/, and found there again
+classes.py     which class each point is of, and what carries it there
 evaluation.py  what a run's flow does with fresh samples, and how good that is
+by_class.py    how good each class is
 reflow.py      flows that are straightened
 comparison.py  methods against solvers
 budget.py      quality against evaluations

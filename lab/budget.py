@@ -10,8 +10,9 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
+from lab.classes import draw_labels, label_keys
 from lab.comparison import Cell
-from lab.evaluation import noise_keys, solve, target_distances
+from lab.evaluation import W2_DRAWS, noise_keys, solve, target_distances
 from lab.run import Run
 from lab.settling import solved_by
 from lab.tables import heading
@@ -61,9 +62,11 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 def _quality(run: Run, field, known: dict) -> dict:
     """The numbers of one budget."""
     evaluations, keys = [], iter(noise_keys(run))
+    label_key = iter(label_keys(run, 1 + W2_DRAWS))
 
     def flow(x0):
-        solution = solve(run, field, x0, [0.0, 1.0], next(keys), dense=False)
+        labels = draw_labels(run, len(x0), next(label_key))
+        solution = solve(run, field, x0, [0.0, 1.0], next(keys), labels, dense=False)
         evaluations.append(solution.nfe)
         return run.target.restore(solution.x[-1])
 

@@ -26,7 +26,7 @@ from solver import SOLVERS
 from training import TrainingError
 
 # what things cost, in training steps of independent pairs; only the time left depends on it
-COSTS = {CNF: 9, "ot": 0.8, "entropic": 2}
+COSTS = {CNF: 9, "ot": 0.8, "conditional-ot": 0.8, "entropic": 2}
 NETWORK_COST, CELL_COST = 700, 500
 
 
@@ -38,12 +38,14 @@ class Cell:
         run: which.
         numbers: name → number, or None where it is not defined.
         paths: (T, N, D) in the target's units.
+        labels: (N,), the class of every point; None if they have none.
         failure: why there are none of these, if there are none.
     """
 
     run: Run
     numbers: dict = field(default_factory=dict)
     paths: np.ndarray | None = None
+    labels: np.ndarray | None = None
     failure: str = ""
 
     @property
@@ -318,4 +320,4 @@ def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]
         yield Cell(run, failure=str(error))
         return
     known[key] = numbers["w2_squared_of_true_samples"], numbers["least_path_energy"] or least
-    yield Cell(run, numbers | network() | without, generated.paths)
+    yield Cell(run, numbers | network() | without, generated.paths, generated.labels)

@@ -16,10 +16,11 @@ from cfm import METHODS, REFLOW
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
-from lab.values import Names, Number, OneOf, Whole, shortened
+from layers import ACTIVATIONS
+from lab.values import Name, Names, Number, OneOf, Whole, YesOrNo, shortened
 from likelihood import DIVERGENCES
 from maps import MAPS
-from models import ACTIVATIONS, NETWORKS, TRAINABLE
+from models import NETWORKS, TRAINABLE
 from odeint import GRADIENTS
 from optimizers import LR_SCHEDULES, OPTIMIZERS
 from sde import SDE_SOLVERS
@@ -97,6 +98,8 @@ class Config:
             takes the steps of a map]
         columns: Columns of a file of points to use, by name or by number from 1, for example
             'x,y'; of both files where there are two.  [default: all]
+        label: Column of the target's file, by name or by number from 1, that says of which class
+            each point is, in words or whole numbers. It is no coordinate.
         units: Units in which the network sees the points of the target's file: standard, shifted
             and scaled to mean 0 and standard deviation 1 in every column, or data, as they are.
         sigma: Width σ of the paths, or the noise of a bridge.  [default: the method's own]
@@ -114,6 +117,10 @@ class Config:
             concatsquash, or selu for plain]
         regress: What the network is shown: the velocity of each pair, or the mean velocity of all
             pairs at its place, which is known for independent pairs from a mixture of Gaussians.
+        conditional: Tell the network of which class each point is, where the target has parts, so
+            that it has a flow for every class.
+        drop: Part of the pairs whose class is kept back from a conditional network, so that it
+            learns the flow of all classes together, too.
         batch_size: Pairs of samples in each training step.  [default: 2,048, or 256 for coupled
             pairs and cnf]
         optimizer: What moves the weights: muon takes equally long steps in all directions of a
@@ -130,6 +137,9 @@ class Config:
         divergence: How the divergence of the velocity is computed: exactly, or by Hutchinson's
             estimate.
         probes: Number of random directions in Hutchinson's estimate.
+        guidance: Weight w of a class in (1 − w) v(∅) + w v(class), where v(∅) is the velocity of
+            all classes together: 1 is the flow of the class by itself, and more exaggerates what
+            sets it apart.
         diffusion: Strength G of noise along the flow, which leaves the law at every time as it is;
             0 follows the ordinary equation. Noise needs the score: of a source N(0, I) and
             independent pairs, or of method sf2m.
@@ -151,6 +161,7 @@ class Config:
     steps: int | None = option(FIRST, Whole(1, 10_000_000))
     solver: str | None = option(FIRST, OneOf([*SOLVERS, *SDE_SOLVERS]))
     columns: tuple[str, ...] | None = option(FLOW, Names())
+    label: str | None = option(FLOW, Name())
     units: str = option(FLOW, OneOf([STANDARD, DATA]), STANDARD)
     sigma: float | None = option(FLOW, Number(0, 10))
     coupling: str | None = option(FLOW, OneOf(COUPLINGS))
@@ -162,6 +173,8 @@ class Config:
     depth: int = option(NETWORK, Whole(1, 64), 3)
     activation: str | None = option(NETWORK, OneOf(ACTIVATIONS))
     regress: str = option(TRAINING, OneOf(REGRESS), "pairs")
+    conditional: bool = option(TRAINING, YesOrNo(), False)
+    drop: float = option(TRAINING, Number(0, 0.9), 0.1)
     batch_size: int | None = option(TRAINING, Whole(1, 100_000))
     optimizer: str | None = option(TRAINING, OneOf(OPTIMIZERS))
     lr: float | None = option(TRAINING, Number(0, 1, above=True))
@@ -173,6 +186,7 @@ class Config:
     gradient: str = option(LIKELIHOOD, OneOf(GRADIENTS), "direct")
     divergence: str = option(LIKELIHOOD, OneOf(DIVERGENCES), "exact")
     probes: int = option(LIKELIHOOD, Whole(1, 1000), 1)
+    guidance: float = option(SOLVING, Number(0, 100), 1.0)
     diffusion: float = option(SOLVING, Number(0, 10), 0.0)
     ode_steps: int | None = option(SOLVING, Whole(1, 1_000_000))
     rtol: float = option(SOLVING, Number(1e-8, 1), 1e-5)
@@ -224,4 +238,4 @@ OPTIONS = {each.name: each for each in fields(Config) if each.metadata}
 SAID = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", Config.__doc__ or "", re.MULTILINE)
 HELP = {name: " ".join(words.split()).replace(" [default", "  [default") for name, words in SAID}
 # that training ignores
-SOLVING_OPTIONS = ("solver", "diffusion", "ode_steps", "rtol", "atol", "samples")
+SOLVING_OPTIONS = ("solver", "guidance", "diffusion", "ode_steps", "rtol", "atol", "samples")

@@ -3,9 +3,11 @@
 Every number is in the units of the target, except losses, which are in those the network sees.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -26,7 +28,8 @@ from metrics import (
 from noise import NoisyFlow, score_of
 from odeint import Solution, odeint
 from sde import sdeint
-from machine.keys import NOISE, PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
+from machine.keys import CLASSES, NOISE, PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
+from lab.classes import draw_labels, label_keys, told
 from lab.config import CNF
 from lab.run import Run
 
@@ -47,20 +50,23 @@ class Generated:
         paths: (FRAMES, N, D), the same in the target's units.
         seconds: wall time of the solve.
         distances: from the target, in its units.
+        labels: (N,), the class of each sample; None if there are no classes.
     """
 
     solution: Solution
     paths: np.ndarray
     seconds: float
     distances: FlowDistances
+    labels: np.ndarray | None = None
 
 
-def solve(run: Run, field, x0, times, key, **how) -> Solution:
+def solve(run: Run, field, x0, times, key, labels=None, **how) -> Solution:
     """The flow of x0 (N, D) by the run's solver; if there is noise along it, the key decides it.
 
-    `how` takes the place of the run's own arguments of `odeint`.
+    `labels` are the classes of the points, () or (N,), if they have some; `how` takes the place of
+    the run's own arguments of `odeint`.
     """
-    how = run.solving | how
+    how, field = run.solving | how, told(run, field, labels)
     if not run.config.diffusion:
         return odeint(run.followed(field), x0, times, **how)
     score = score_of(run.method, run.source, field)
@@ -72,7 +78,8 @@ def solve(run: Run, field, x0, times, key, **how) -> Solution:
 def _follow(run: Run, field, count: int, **how) -> Solution:
     """The flow of fresh source samples, in the units the network sees."""
     x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
-    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), noise_keys(run)[0], **how)
+    key, labels = noise_keys(run)[0], labels_of_paths(run, count)
+    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), key, labels, **how)
     mx.eval(solution.x)
     return solution
 
@@ -80,6 +87,11 @@ def _follow(run: Run, field, count: int, **how) -> Solution:
 def paths(run: Run, field) -> np.ndarray:
     """(FRAMES, N, D): the ways of fresh source samples, in the target's units."""
     return run.target.restore(_follow(run, field, run.config.samples).x)
+
+
+def labels_of_paths(run: Run, count: int):
+    """The classes (N,) of the points whose ways are shown; None if there are no classes."""
+    return draw_labels(run, count, label_keys(run, 1)[0])
 
 
 def generate(run: Run, field, best: float | None = None) -> Generated:
@@ -92,9 +104,11 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
     began = time.perf_counter()
     solution = _follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
-    keys = iter(noise_keys(run)[1:])
-    distances = target_distances(run, lambda x0: _ends(run, field, x0, next(keys)), best)
-    return Generated(solution, run.target.restore(solution.x), seconds, distances)
+    keys = zip(noise_keys(run)[1:], label_keys(run, W2_DRAWS), strict=True)
+    distances = target_distances(run, lambda x0: _ends(run, field, x0, *next(keys)), best)
+    labels = labels_of_paths(run, run.config.samples)
+    labels = None if labels is None else np.array(labels)
+    return Generated(solution, run.target.restore(solution.x), seconds, distances, labels)
 
 
 def target_distances(run: Run, flow: Callable, best: float | None) -> FlowDistances:
@@ -109,9 +123,10 @@ def noise_keys(run: Run):
     return mx.random.split(step_key(run.config.seed, NOISE), 1 + W2_DRAWS)
 
 
-def _ends(run: Run, field, x0, key) -> np.ndarray:
+def _ends(run: Run, field, x0, key, label_key) -> np.ndarray:
     """Where the flow carries x0, in the target's units."""
-    return run.target.restore(solve(run, field, x0, [0.0, 1.0], key, dense=False).x[-1])
+    labels = draw_labels(run, len(x0), label_key)
+    return run.target.restore(solve(run, field, x0, [0.0, 1.0], key, labels, dense=False).x[-1])
 
 
 def best_field(run: Run):
@@ -169,17 +184,21 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     count = min(run.config.samples, W2_POINTS)
     x0 = run.source.sample(count, x0_key)
     scale = mx.array(run.target.unit, mx.float32)
-    energy, displacement = energy_and_displacement(run.followed(field), x0, scale, **run.solving)
+    field = told(run, run.followed(field), labels_of_paths(run, count))
+    energy, displacement = energy_and_displacement(field, x0, scale, **run.solving)
     if least is None:
         least = w2_squared(run.target.restore(x0), run.target.sample_exactly(count, x1_key))
     return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
 
 
-def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iterator[np.ndarray]:
+def sample_in_parts(
+    run: Run, field, count: int, log_prob: bool = False, label: int | None = None
+) -> Iterator[np.ndarray]:
     """`count` generated points in the target's units, at most `PART` at a time, (n, D).
 
-    With `log_prob` (n, D + 1), the last column the flow's log-density there in nats, as
-    `log_density` has it.
+    With `log_prob` (n, D + 1), the last column the log-density there of the flow, or of its class,
+    in nats, as `log_density` has it. Points of a conditional flow are of the class `label`; without
+    one they are of all classes, and the place of its class is one more column behind each.
 
     A point depends on the seed and its place alone, not on how many are asked for: every part is
     drawn by a key of its own, drawn and solved whole, and solved by the steps of the first part.
@@ -190,23 +209,32 @@ def sample_in_parts(run: Run, field, count: int, log_prob: bool = False) -> Iter
     if log_prob and (why := no_log_density(run)):
         raise ValueError(why)
     there, back = _by_the_same_steps(**run.solving), _by_the_same_steps(**_fine(run))
-    key, noise_key = (step_key(run.config.seed, part) for part in (SAMPLES, NOISE))
+    keys = [step_key(run.config.seed, part) for part in (SAMPLES, NOISE, CLASSES)]
     nothing = mx.zeros(PART)
     for start in range(0, count, PART):
-        (key, part_key), (noise_key, of_part) = (mx.random.split(k) for k in (key, noise_key))
+        keys, (part_key, of_part, label_key) = zip(*map(mx.random.split, keys), strict=True)
         x0 = run.source.sample(PART, part_key)
+        labels = draw_labels(run, PART, label_key) if label is None else mx.array(label)
+        velocity = told(run, run.followed(field), labels)
         if run.config.diffusion:
-            x1 = solve(run, field, x0, [0.0, 1.0], of_part).x[-1]
+            x1 = solve(run, field, x0, [0.0, 1.0], of_part, labels).x[-1]
         else:
-            x1 = there(run.followed(field), x0, [0.0, 1.0])
+            x1 = there(velocity, x0, [0.0, 1.0])
         rows = run.target.restore(x1)
         if log_prob:
-            rates = lambda t, state: velocity_and_divergence(field, t, state[0])  # noqa: E731
+            rates = partial(_with_divergence, velocity)
             x0, gathered = back(rates, (x1, nothing), [1.0, 0.0])
             found = np.array(run.source.log_prob(x0) + gathered, np.float64)
             found -= run.target.standardize(rows)[1]
             rows = np.concatenate([rows, found[:, None]], axis=1)
+        if run.classes and label is None:
+            rows = np.concatenate([rows, np.array(labels)[:, None]], axis=1)
         yield rows[: count - start]
+
+
+def _with_divergence(field, t, state):
+    """How x and the logarithm of its density change."""
+    return velocity_and_divergence(field, t, state[0])
 
 
 def _by_the_same_steps(**how) -> Callable:
@@ -248,17 +276,26 @@ def no_log_density(run: Run, exact: bool = True) -> str | None:
     return None
 
 
-def log_density(run: Run, model, x, **how) -> np.ndarray:
+def log_density(run: Run, model, x, labels=None, **how) -> np.ndarray:
     """The flow's log-density (N,) at points x (N, D) of the target's units, in nats.
+
+    With `labels`, () or (N,), that of the class of each; without, of a conditional flow, that of
+    all its classes, each as likely as it is.
 
     By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
     make a flow look more likely than the target allows.
     """
     if why := no_log_density(run, exact=False):
         raise ValueError(why)
+    if run.classes and labels is None:
+        each = [
+            log_density(run, model, x, mx.array(k), **how) + math.log(share)
+            for k, share in enumerate(run.target.shares)
+        ]
+        return np.logaddexp.reduce(each)
     z, scale = run.target.standardize(x)
     key = step_key(run.config.seed, PROBES)  # of probes, if there are any
-    found = log_prob(model, z, run.source.log_prob, key=key, **_fine(run), **how)
+    found = log_prob(told(run, model, labels), z, run.source.log_prob, key=key, **_fine(run), **how)
     return np.array(found, np.float64) - scale
 
 

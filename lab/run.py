@@ -56,6 +56,11 @@ class Run:
         return f"{self.config.method}{rounds}" if rounds > 1 else self.config.method
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classes are called that its network is told; () if it is told none."""
+        return self.target.classes if self.config.conditional else ()
+
+    @property
     def changed_files(self) -> list[str]:
         """The files of points that are not what they were in training."""
         sides = (self.config.source, self.source), (self.config.target, self.target)
@@ -85,12 +90,14 @@ class Run:
     def flow(self) -> str:
         """What flows where, in print."""
         exact = ", exact field" if self.is_exact else ""
-        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.noise}"
+        return f"{self.title}{exact}, {self.source.name} to {self.target.name}{self.besides}"
 
     @property
-    def noise(self) -> str:
-        """How much noise there is along the flow, in print; nothing for none."""
-        return f", diffusion {self.config.diffusion:g}" if self.config.diffusion else ""
+    def besides(self) -> str:
+        """What leads points besides their own velocity, in print; nothing for nothing."""
+        guidance, noise = self.config.guidance, self.config.diffusion
+        told = f", guidance {guidance:g}" if guidance != 1 else ""
+        return told + (f", diffusion {noise:g}" if noise else "")
 
     @property
     def no_score(self) -> str | None:
@@ -118,6 +125,8 @@ def without_effect(run: Run) -> dict[str, str]:
     if config.method != CNF and config.coupling != "entropic":
         pairs = config.coupling or "those of a flow"
         say(f"only entropic pairs have one, and these are {pairs}", "regularization")
+    if not config.conditional:
+        say("no class is told without --conditional", "drop")
     if not isinstance(run.target, Points) or run.config.target_units is None:
         say("only a target of a file has units of its own", "units")
     if config.ode_steps:

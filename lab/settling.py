@@ -31,7 +31,7 @@ from lab.config import (
     Config,
     ConfigError,
 )
-from lab.methods import check_marginal, method_of, remembered
+from lab.methods import check_classes, check_marginal, method_of, remembered
 from lab.run import Run, without_effect
 from lab.sides import sides_of
 from maps import MAPS, MapMethod
@@ -57,6 +57,7 @@ def settle(config: Config) -> Run:
             config = replace(config, **{side: points.units})
     method = method_of(config, source, target)
     config = _filled(config, method, source)
+    check_classes(config, method, target)
     if config.regress == "marginal":
         check_marginal(config, method, source)
     if config.network == EXACT:

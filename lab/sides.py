@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from datasets import DATASETS, Dataset, Points, load_points, standard_normal
-from files.tables import ColumnError
+from files.tables import ColumnError, LabelError
 from lab.config import CNF, STANDARD, Config, ConfigError
 from lab.methods import learns_score
 from models import TRAINABLE
@@ -31,6 +31,8 @@ def _target(config: Config) -> Dataset:
         return _points(config, "target", config.units == STANDARD)
     if config.columns and not _is_file(config.source):
         raise ConfigError("columns", f"columns are chosen from a file, and '{name}' is none.")
+    if config.label:
+        raise ConfigError("label", f"a label is a column of the target's file; '{name}' is none.")
     return DATASETS[name]
 
 
@@ -41,10 +43,11 @@ def _is_file(source: str | None) -> bool:
 def _points(config: Config, side: str, standard: bool) -> Points:
     """The points of a file that is the source or the target."""
     path, units = getattr(config, side), getattr(config, f"{side}_units")
+    label = config.label if side == "target" else None
     try:
-        return load_points(path, config.columns, units, standard)
+        return load_points(path, config.columns, units, standard, label)
     except ValueError as error:
-        option = "columns" if isinstance(error, ColumnError) else side
+        option = {ColumnError: "columns", LabelError: "label"}.get(type(error), side)
         raise ConfigError(option, f"{error}.") from None
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from cfm import REFLOW
+from classes import with_classes
 from exact import exact_velocity, on_marginal
 from files.checkpoints import CheckpointError
 from keeping import load_training, save_checkpoint
@@ -42,8 +43,9 @@ CHECK_EVERY, CHECKED = 100, 64  # steps between finer solves, and points in each
 MOST_GAINED = 0.2  # nats: by so much a training's loss may be better than that of a finer solve
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "couplings.py", "datasets.py", "distributions.py", "exact.py", "keeping.py"),
-    *("maps.py", "models.py", "optimizers.py", "training.py", "files/*.py", "machine/*.py"),
+    *("cfm.py", "classes.py", "couplings.py", "datasets.py", "distributions.py", "exact.py"),
+    *("keeping.py", "layers.py", "maps.py", "models.py", "optimizers.py", "training.py"),
+    *("points.py", "files/*.py", "machine/*.py"),
     *("lab/config.py", "lab/methods.py", "lab/reflow.py", "lab/run.py", "lab/settling.py"),
     *("lab/sides.py", "lab/store.py"),
 )
@@ -97,7 +99,8 @@ def learn(
         KeyboardInterrupt: after SIGTERM or SIGHUP, once what was learned is kept.
     """
     if run.is_exact:
-        return Learned(run, exact_velocity(run.method, run.source, run.target.standard_points))
+        points, labels = run.target.standard_points, run.target.labels
+        return Learned(run, exact_velocity(run.method, run.source, points, labels=labels))
     if run.config.method == REFLOW and not run.config.ancestors:
         teacher = learn(teacher_of(run), on_look, retrain=retrain, save_every=save_every)
         if teacher.history.interrupted:
@@ -126,7 +129,7 @@ def _description(run: Run) -> dict:
     """What `models.build` makes the run's network of."""
     config = run.config
     shape = {name: getattr(config, name) for name in ("width", "depth", "activation")}
-    shape |= {"times": 2} if run.is_map else {}
+    shape |= {"times": 2} if run.is_map else {"classes": len(run.classes)}
     if config.units == DATA and config.network == "mlp":
         shape["scale"] = run.target.deviation
     return {
@@ -191,6 +194,8 @@ def _shown(run: Run):
     """The method, with what it is to show a network in training."""
     if run.config.regress == "marginal":
         return on_marginal(run.method, run.source)
+    if run.classes:
+        return with_classes(run.method, run.config.drop)
     if not run.config.ancestors:
         return run.method
     teacher = _read(run.config.ancestors[-1].checkpoint)[0] if ranks.is_first() else None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+LONGEST_NAME = 200  # letters of a column's
 ECHOED = 60  # letters of a value that are repeated to whoever gave it
 
 
@@ -84,6 +85,27 @@ class Number:
             least = f"above {self.low:g} and up to" if self.above else f"from {self.low:g} to"
             raise ValueError(f"'{shortened(value)}' is not a number {least} {self.high:g}")
         return number
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, as of a column."""
+
+    def read(self, value) -> str:
+        name = value.strip() if isinstance(value, str) else ""
+        if not 0 < len(name) <= LONGEST_NAME or not is_text(name):
+            raise ValueError(f"'{shortened(value)}' is not a name")
+        return name
+
+
+@dataclass(frozen=True)
+class YesOrNo:
+    """Whether something is to be so."""
+
+    def read(self, value) -> bool:
+        if type(value) is not bool:
+            raise ValueError(f"'{shortened(value)}' is neither true nor false")
+        return value
 
 
 @dataclass(frozen=True)

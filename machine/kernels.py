@@ -46,7 +46,7 @@ if [ ! -e "$header" ]; then
 fi
 for out; do  # the last word is the file to write, which appears when it is whole
     case "$out" in
-    *.cpp) sed -i '/^#pragma GCC ivdep/d; s/^ *for (size_t i = 0;/#pragma GCC ivdep\n&/' "$out" ;;
+    *.cpp) sed -i '/^#pragma/d; s/^ *for ([a-z_]* i[0-9]* = 0;/#pragma GCC ivdep\n&/' "$out" ;;
     esac
 done
 {compiler} {flags} -w -I {folder} "$@" -o "$part" && mv "$part" "$out"

@@ -7,8 +7,8 @@ generator (`mx.random.seed`). The draws of training step n depend on the seed an
 import mlx.core as mx
 
 # Step numbers that no training reaches, for what is drawn after it.
-EVALUATION, PATH_SHAPE, LAW_OF_TRAINING, SAMPLES, PROBES, PAIRS_OF_A_FLOW, NOISE = (
-    2**32 - k for k in range(1, 8)
+EVALUATION, PATH_SHAPE, LAW_OF_TRAINING, SAMPLES, PROBES, PAIRS_OF_A_FLOW, NOISE, CLASSES = (
+    2**32 - k for k in range(1, 9)
 )
 
 

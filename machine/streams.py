@@ -25,15 +25,15 @@ def rowwise(function: Callable) -> Callable:
     """
 
     @wraps(function)
-    def in_rows(self, *arguments):
-        rows = arguments[1].shape[0]
+    def in_rows(self, *arguments, **named):
+        rows, arguments = arguments[1].shape[0], [*arguments, *named.values()]
         cut = [isinstance(a, mx.array) and a.ndim and a.shape[0] == rows for a in arguments]
 
         def part(*pieces):
             pieces = iter(pieces)
-            return function(
-                self, *(next(pieces) if c else a for c, a in zip(cut, arguments, strict=True))
-            )
+            whole = [next(pieces) if c else a for c, a in zip(cut, arguments, strict=True)]
+            first = len(whole) - len(named)
+            return function(self, *whole[:first], **dict(zip(named, whole[first:], strict=True)))
 
         done = in_parts(part, ROWS, *compress(arguments, cut))
         return done[0] if len(done) == 1 else tree_map(lambda *r: mx.concatenate(r), *done)

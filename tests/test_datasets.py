@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 from dataclasses import asdict
+import os
 
 import mlx.core as mx
 import numpy as np
@@ -295,10 +295,13 @@ def test_points_are_seen_in_the_units_of_training(tmp_path):
         {"scale": [1.0, math.nan]},
         {"columns": []},
         {"speed": 1},
+        {"classes": ["p", "q"]},
+        {"classes": ["p", "q"], "counts": [3, 0]},
     ],
 )
 def test_damaged_units(change):
     kept = {"mean": [0.0, 1.0], "scale": [1.0, 2.0], "columns": ["a", "b"], "digest": "0"}
+    kept |= {"classes": [], "counts": []}
     assert Units.from_json(kept).scale == (1.0, 2.0)
     for damaged in (kept | change, {}, [1, 2], "units"):
         with pytest.raises(ValueError):
@@ -366,3 +369,122 @@ def test_a_file_of_any_name_has_one_that_other_files_can_have(tmp_path):
         assert points.name == name and points.dim == 2
         path.unlink()
         assert load_points(path, units=points.units).name == name
+
+
+PARTED = [name for name in DATASETS if DATASETS[name].parts]
+NAMED = {
+    "moons": ("upper", "lower"),
+    "circles": ("inner", "outer"),
+    "spirals": ("1", "2"),
+    "pinwheel": ("1", "2", "3", "4", "5"),
+    "checkerboard": ("a1", "c1", "b2", "d2", "a3", "c3", "b4", "d4"),
+}
+
+
+def by_geometry(name, x):
+    """The part that a point lies in or is nearest to, from what the descriptions say."""
+    if name == "8gaussians":
+        return np.round(np.arctan2(x[:, 1], x[:, 0]) / (math.pi / 4)).astype(int) % 8
+    if name == "moons":
+        upper = np.abs(np.hypot(x[:, 0] + 1, x[:, 1] + 1) - 3) + 9 * (x[:, 1] < -1.8)
+        lower = np.abs(np.hypot(x[:, 0] - 2, x[:, 1] - 0.5) - 3) + 9 * (x[:, 1] > 1.3)
+        return (lower < upper).astype(int)
+    if name == "circles":
+        return (np.hypot(*x.T) > 3).astype(int)
+    if name == "spirals":
+        arm = spirals((np.arange(2000) + 0.5) / 2000)
+        nearest = np.square(x[:, None] - arm[::4]).sum(axis=2).argmin(axis=1)
+        return (nearest >= len(arm) // 8).astype(int)
+    if name == "pinwheel":
+        radius, angle = np.hypot(*x.T), np.arctan2(x[:, 1], x[:, 0])
+        turned = angle - 0.25 * np.exp(radius / 2)
+        return np.round(turned / (2 * math.pi / 5)).astype(int) % 5
+    column, row = np.floor((x + 4) / 2).astype(int).T
+    return np.array(
+        [NAMED[name].index("abcd"[c] + "1234"[r]) for c, r in zip(column, row, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("name", PARTED)
+def test_classes_are_those_of_the_places(name):
+    """As geometry tells them, but for the few points that noise carries over."""
+    dataset, key = DATASETS[name], mx.random.key(2)
+    x, which = dataset.sample_with_classes(2000, key)
+    assert which.dtype == mx.int32 and which.shape == (2000,)
+    assert mx.array_equal(x, dataset.sample(2000, key))
+    assert dataset.classes == NAMED.get(name, dataset.classes)
+    wrong = by_geometry(name, np.array(x, np.float64)) != np.array(which)
+    assert wrong.mean() < 0.004
+    counts = np.bincount(np.array(which), minlength=len(dataset.classes))
+    assert np.all(counts == 2000 // len(dataset.classes))  # evenly spread
+
+
+@pytest.mark.parametrize("name", PARTED)
+def test_parts_have_the_law_of_their_class(name):
+    """Their samples, their mixtures or outlines, and their densities, which make up the whole's."""
+    dataset = DATASETS[name]
+    x, which = dataset.sample_with_classes(N, mx.random.key(0))
+    probe = x[:300] + 0.2
+    for k, part in enumerate(dataset.parts):
+        assert dataset.part(k) is part and part.name == dataset.classes[k]
+        of_class = np.array(x, np.float64)[np.array(which) == k]
+        alone = np.array(part.sample(len(of_class), mx.random.key(1)), np.float64)
+        for one, other in zip(shadows(of_class), shadows(alone), strict=True):
+            assert ks_2samp(one, other).statistic < 3.1 / math.sqrt(len(alone))
+        mixture = part.mixture or (part.outline and part.outline(512))
+        assert (mixture is None) == ((dataset.mixture or dataset.outline) is None)
+        if mixture is not None:
+            rng = np.random.default_rng(0)
+            y = np.array(mixture.means)[rng.integers(0, len(mixture.means), len(alone))]
+            y = y + mixture.std * rng.normal(size=y.shape)
+            for one, other in zip(shadows(of_class), shadows(y), strict=True):
+                assert ks_2samp(one, other).statistic < 3.1 / math.sqrt(len(alone))
+        assert (part.log_prob is None) == (dataset.log_prob is None)
+    if dataset.log_prob:
+        each = [np.array(part.log_prob(probe), np.float64) for part in dataset.parts]
+        whole = logsumexp(each, axis=0) - math.log(len(each))
+        np.testing.assert_allclose(np.array(dataset.log_prob(probe)), whole, atol=1e-4, rtol=1e-5)
+
+
+def test_a_dataset_without_parts_has_no_classes():
+    assert DATASETS["annulus"].classes == DATASETS["normal"].classes == ()
+    with pytest.raises(ValueError, match="annulus has no parts, and so no classes"):
+        DATASETS["annulus"].sample_with_classes(3)
+
+
+def test_points_have_the_classes_of_their_label(tmp_path):
+    """In all units, drawn as without them; each class by itself; and a few of them."""
+    path = tmp_path / "p.csv"
+    rows = [(1.0, 100.0, "dog"), (2.0, 300.0, "cat"), (4.0, 500.0, "dog"), (7.0, 0.0, "cat")]
+    path.write_text("a,b,kind\n" + "".join(f"{a},{b},{kind}\n" for a, b, kind in rows))
+    data, key = load_points(path, label="kind"), mx.random.key(0)
+    assert (data.classes, data.columns) == (("cat", "dog"), ("a", "b"))
+    plain = load_points(path, ["a", "b"])
+    assert (data.units.mean, data.units.scale) == (plain.units.mean, plain.units.scale)
+    of = {a: kind for a, _, kind in rows}
+    for seen in (data, data.standardized()):
+        x, which = seen.sample_with_classes(500, key)
+        assert mx.array_equal(x, seen.sample(500, key))
+        a = data.restore(x)[:, 0] if seen is not data else np.array(x)[:, 0]
+        told = [data.classes[k] for k in np.array(which)]
+        assert [of[value] for value in a.round().tolist()] == told
+        for k in range(2):
+            drawn = np.array(seen.part(k).sample(100, key))
+            np.testing.assert_array_equal(
+                np.unique(drawn, axis=0), np.unique(np.array(x)[np.array(which) == k], axis=0)
+            )
+    assert data.unchanged and load_points(path, None, data.units, label="kind").unchanged
+    assert data.shares.tolist() == [0.5, 0.5] and DATASETS["moons"].shares.tolist() == [0.5, 0.5]
+    path.write_text(path.read_text().replace("cat", "cow"))
+    assert not load_points(path, None, data.units, label="kind").unchanged
+    few = a_few_points(data, 3, key)
+    assert len(few.points) == 3 and few.unchanged
+    assert [of[a] for a in few.points[:, 0]] == [few.classes[k] for k in few.labels]
+    assert a_few_points(data, 1, key).classes in (("cat",), ("dog",))
+    path.unlink()  # what is left is known of the checkpoint
+    gone = load_points(path, None, Units.from_json(json.loads(json.dumps(asdict(data.units)))))
+    assert gone.classes == data.classes and gone.shares.tolist() == [0.5, 0.5]
+    few = a_few_points(DATASETS["moons"], 9, key)
+    x, which = DATASETS["moons"].sample_with_classes(9, key)
+    np.testing.assert_array_equal(few.points, np.array(x, np.float64))
+    assert [few.classes[k] for k in few.labels] == [NAMED["moons"][k] for k in np.array(which)]

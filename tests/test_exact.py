@@ -300,3 +300,93 @@ def test_what_has_no_marginal_velocity():
     for method, source in (("ot", "normal"), ("cfm", "moons")):
         with pytest.raises(ValueError, match="independent pairs and a source of isotropic"):
             exact.on_marginal(METHODS[method](), DATASETS[source])
+
+
+def with_classes(target, method, source="8gaussians"):
+    """The nearly exact field of a dataset of parts."""
+    field = nearly_exact_velocity(method, DATASETS[source], DATASETS[target], mx.random.key(0))
+    assert len(field.of_class) == len(DATASETS[target].parts)
+    return field
+
+
+@pytest.mark.parametrize("name", ["cfm", "vp", "sb"])
+@pytest.mark.parametrize("target", ["moons", "8gaussians", "pinwheel"])
+def test_the_fields_of_classes_make_up_that_of_the_whole(name, target):
+    """u = Σ p(c | xt) u_c and ∇ log p = Σ p(c | xt) ∇ log p_c, wherever x is."""
+    field = with_classes(target, independent(name))
+    x = 3 * mx.random.normal((40, 2), key=mx.random.key(1))
+    for t in map(mx.array, (0.01, 0.4, 0.8, 0.95)):
+        posterior = mx.exp(field.class_log_prob(t, x))
+        np.testing.assert_allclose(np.array(mx.sum(posterior, axis=1)), 1, atol=1e-5)
+        assert 0.05 < mx.mean(posterior[:, 0]).item() < 0.8  # so that it is a mean at all
+        for whole, parts in (
+            (field(t, x), [each(t, x) for each in field.of_class]),
+            (field.score(t, x), [each.score(t, x) for each in field.of_class]),
+        ):
+            mean = mx.sum(posterior[..., None] * mx.stack(parts, axis=1), axis=1)
+            scale = mx.max(mx.abs(mx.stack(parts))).item()
+            np.testing.assert_allclose(np.array(mean), np.array(whole), atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize(("target", "least"), [("moons", 1e-6), ("pinwheel", 0.01)])
+def test_the_field_of_a_class_is_that_of_the_part_alone(target, least):
+    """Where that has its points; only nearly, if it is made of other samples."""
+    method, t, source = METHODS["cfm"](), mx.array(0.6), DATASETS["8gaussians"]
+    field, keys = with_classes(target, method), mx.random.split(mx.random.key(1), 3)
+    for each, part in zip(field.of_class, DATASETS[target].parts, strict=True):
+        ends = source.sample(60, keys[0]), part.sample(60, keys[1])
+        x, _ = method.sample(t, *ends, mx.zeros((60, 2)))
+        alone = nearly_exact_velocity(method, source, part, keys[2])(t, x)
+        assert mx.mean(mx.square(alone - each(t, x))) < least * mx.mean(mx.square(alone))
+
+
+def test_a_label_chooses_the_field_of_every_row():
+    field, t = with_classes("pinwheel", METHODS["cfm"]()), mx.array(0.6)
+    x, label = mx.random.normal((60, 2)), np.arange(60) % 5
+    got = np.array(field(t, x, mx.array(label)))
+    for k, each in enumerate(field.of_class):
+        np.testing.assert_array_equal(got[label == k], np.array(each(t, x))[label == k])
+    with pytest.raises(ValueError, match="have no classes"):
+        field.of_class[0](t, x, mx.array(label))
+
+
+def test_log_densities_against_numpy(cpu):
+    """Of xt; at t = 0 those of the source, and of the classes by Bayes' rule from their shares."""
+    method, source = independent("cfm", 0.0), DATASETS["8gaussians"]
+    labels = np.arange(40) % 5 // 2  # shares 2/5, 2/5 and 1/5
+    points = POINTS.astype(np.float32)
+    field = exact_velocity(method, source, points, labels=labels)
+    x = np.random.default_rng(0).normal(size=(9, 2)) * 3
+    means, s = np.array(source.mixture.means, np.float64), source.mixture.std
+    at = mx.array(x, mx.float64)
+    for t in (0.0, 0.5, 0.9):
+        centres = t * points.astype(np.float64) + (1 - t) * means[:, None]
+        variance = (1 - t) ** 2 * s**2
+        squares = np.square(x[:, None, None] - centres).sum(axis=3)
+        each = -squares / (2 * variance) - np.log(2 * np.pi * variance)
+        joint = np.stack([logsumexp(each[..., labels == k], axis=(1, 2)) for k in range(3)], axis=1)
+        whole = logsumexp(joint, axis=1) - np.log(8 * 40)
+        got = field.log_prob(mx.array(t, mx.float64), at)
+        np.testing.assert_allclose(np.array(got), whole, rtol=1e-6)
+        posterior = joint - logsumexp(joint, axis=1, keepdims=True)
+        found = field.class_log_prob(mx.array(t, mx.float64), at)
+        np.testing.assert_allclose(np.array(found), posterior, rtol=1e-6, atol=1e-6)
+    assert np.allclose(field.log_prob(mx.array(0.0, mx.float64), at), source.log_prob(at))
+
+
+@pytest.mark.parametrize("labels", [[0] * 39, [0] * 39 + [2], [[0]] * 40])
+def test_labels_that_do_not_fit(labels):
+    with pytest.raises(ValueError, match="a class of every point"):
+        exact_velocity(METHODS["cfm"](), DATASETS["normal"], POINTS, labels=labels)
+
+
+def test_points_of_a_file_have_the_fields_of_their_classes(tmp_path):
+    kinds = ["cat" if row[0] > 0 else "dog" for row in POINTS]
+    rows = [f"{a},{b},{kind}" for (a, b), kind in zip(POINTS, kinds, strict=True)]
+    (tmp_path / "p.csv").write_text("a,b,kind\n" + "\n".join(rows))
+    data = load_points(tmp_path / "p.csv", label="kind")
+    field = nearly_exact_velocity(METHODS["cfm"](), DATASETS["normal"], data, None)
+    x, t = mx.random.normal((7, 2), key=mx.random.key(0)), mx.array(0.7)
+    for each, part in zip(field.of_class, data.parts, strict=True):
+        alone = nearly_exact_velocity(METHODS["cfm"](), DATASETS["normal"], part, None)
+        assert mx.array_equal(each(t, x), alone(t, x))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from layers import ACTIVATIONS
+from machine.elementary import tanh
 from models import (
-    ACTIVATIONS,
     MLP,
     NETWORKS,
     ConcatSquash,
@@ -16,7 +17,6 @@ from models import (
     build,
     describe,
     parameter_count,
-    tanh,
 )
 
 
@@ -216,3 +216,60 @@ def test_a_scale_is_a_change_of_units():
     np.testing.assert_allclose(along, expected[1], rtol=1e-5, atol=1e-5)
     again = build(describe(scaled))
     assert again.scale == 7.0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_class_is_a_one_beside_the_inputs(name):
+    """Against numpy: a network that is told a class is one whose first bias has the weights of
+    that class added, and one that is told nothing is that without them."""
+    mx.random.seed(2)
+    told, plain = (NETWORKS[name](dim=2, width=8, depth=2, classes=k) for k in (3, 0))
+    first, *others = told.layers
+    weight, at = np.array(first.weight), 2 * (1 + 2 * getattr(told, "waves_of_x", 0))
+    for mine, its in zip(plain.layers[1:], others, strict=True):
+        mine.update(its.parameters())
+    for part in ("gates", "shifts"):
+        if hasattr(told, part):
+            plain.update({part: told.parameters()[part]})
+    plain.layers[0].weight = mx.array(np.delete(weight, range(at, at + 3), axis=1))
+    t, x = mx.random.uniform(shape=(3000, 1)), mx.random.normal((3000, 2))  # cut among the cores
+    label = mx.array(np.arange(3000) % 4 - 1)
+    found = {None: told(t, x, label=label)}
+    for k in range(-1, 3):
+        plain.layers[0].bias = first.bias + (first.weight[:, at + k] if k >= 0 else 0)
+        found[k] = np.array(plain(t, x))
+        rows = np.array(label) == k
+        np.testing.assert_allclose(np.array(found[None])[rows], found[k][rows], atol=1e-5)
+        np.testing.assert_allclose(np.array(told(t, x, label=mx.array(k))), found[k], atol=1e-5)
+    np.testing.assert_allclose(np.array(told(t, x)), found[-1], atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    with pytest.raises(ValueError, match="made for no classes"):
+        plain(t, x, label=label)
+
+
+def test_a_class_has_the_derivatives_of_its_own_field():
+    mx.random.seed(0)
+    model, x = MLP(width=8, classes=2), mx.random.normal((6, 2))
+    directions = mx.random.normal((6, 2, 2))
+    label = mx.array([0, 1, -1, 0, 1, -1])
+    velocity, pushed = model.with_jvp(mx.array(0.3), x, directions, label=label)
+    assert mx.allclose(velocity, model(mx.array(0.3), x, label=label), atol=1e-6)
+    for p in range(2):
+        expected = mx.jvp(lambda x: model(mx.array(0.3), x, label=label), [x], [directions[:, p]])[
+            1
+        ][0]
+        np.testing.assert_allclose(np.array(pushed[:, p]), np.array(expected), atol=1e-4)
+
+
+def test_a_description_keeps_the_classes():
+    for kind in NETWORKS.values():
+        model = kind(width=8, classes=5)
+        again = build(json.loads(json.dumps(describe(model))))
+        again.update(model.parameters())
+        label = mx.array([4, 0])
+        assert mx.array_equal(
+            again(0.5, mx.ones((2, 2)), label=label), model(0.5, mx.ones((2, 2)), label=label)
+        )
+    old = describe(MLP())
+    del old["shape"]["classes"]  # as networks were described before there were any
+    assert build(old).classes == 0

@@ -65,6 +65,7 @@ TRAININGS = [
         pytest.param(how, marks=pytest.mark.slow)
         for how in (
             ["--method", "sb"],
+            ["--conditional", "--coupling", "conditional-ot"],
             ["--method", "ot", "--target", "pinwheel", "--optimizer", "adamw"],
             ["--method", "cnf", "--steps", "4", "--train-ode-steps", "2"],
             ["--method", "cnf", "--steps", "4", "--divergence", "hutchinson"],

@@ -30,15 +30,17 @@ def refusal(run) -> str | None:
 
 def draw(out: Path, subject: Subject):
     states = subject.states(TIMES)
+    whose = "all classes together" if subject.classes else "the flow"
     around = bounding_box if states.shape[2] > 1 else bounding_limits
     plot_field(
         out,
         velocity_in_units(subject.run, subject.field),
         around(*states),
-        title=f"{subject.run.flow}\nvelocity of the flow, and its particles",
+        title=f"{subject.run.flow}\nvelocity of {whose}, and its particles",
         times=TIMES,
         points=states,
         labels=subject.labels,
+        classes=subject.classes,
     )
 
 
@@ -52,7 +54,7 @@ def velocity_in_units(run: Run, field) -> Callable:
     return velocity
 
 
-def plot_field(out, velocity, box, title: str, times=TIMES, points=None, labels=None):
+def plot_field(out, velocity, box, title: str, times=TIMES, points=None, labels=None, classes=None):
     """A velocity at some times: its speed as a shade, its direction by arrows of one length.
 
     In one dimension a single panel shows v(t, x) over (t, x): white at rest, green upward, purple
@@ -63,6 +65,7 @@ def plot_field(out, velocity, box, title: str, times=TIMES, points=None, labels=
         box: (x0, x1, y0, y1), or (x0, x1) in one dimension.
         points: (N, D) for each of the times, particles to be drawn over it; or None.
         labels: names of the D dimensions; x1, x2, … if None.
+        classes: `style.Classes` of the particles, which have their colours then.
 
     Raises:
         ValueError: for D > 2.
@@ -75,11 +78,13 @@ def plot_field(out, velocity, box, title: str, times=TIMES, points=None, labels=
     size = {"width": 5.2, "height": 3.8} if dim == 1 else style.panels(1, len(times), side, side)
     with style.drawing(out, **size, **{"savefig.dpi": 140}) as figure:
         draw = _over_time if dim == 1 else _in_the_plane
-        draw(figure, velocity, box, times, clouds, style.axis_labels(labels, dim))
+        draw(figure, velocity, box, times, clouds, style.axis_labels(labels, dim), classes)
+        if classes:
+            style.legend_of(figure, classes.marks())
         style.set_title(figure, title)
 
 
-def _in_the_plane(figure, velocity, box, times, clouds, labels):
+def _in_the_plane(figure, velocity, box, times, clouds, labels, classes):
     places = np.stack(np.meshgrid(middles(box[:2], CELLS), middles(box[2:], CELLS)), axis=-1)
     fields = [np.reshape(velocity(float(t), places.reshape(-1, 2)), places.shape) for t in times]
     speeds = np.linalg.norm(fields, axis=-1)
@@ -89,7 +94,7 @@ def _in_the_plane(figure, velocity, box, times, clouds, labels):
     for axes, t, field, speed, cloud in zip(grid, times, fields, speeds, clouds, strict=True):
         image = style.show_grid(axes, speed, box, **look)
         _draw_arrows(axes, places, field)
-        axes.scatter(*cloud[:SHOWN].T, s=1.5, color=style.TIME(float(t)), **style.DOTS)
+        axes.scatter(*cloud[:SHOWN].T, s=1.5, color=_hues(classes, t, SHOWN), **style.DOTS)
         axes.set(xlim=box[:2], ylim=box[2:], ylabel=labels[1])
         axes.set_title(f"$t = {t:.2g}$", fontsize=9)
         axes.label_outer()
@@ -110,7 +115,12 @@ def _draw_arrows(axes, places, field):
     axes.quiver(*places.T, *heading.T, color="#333333", angles="xy", pivot="mid", **size, **head)
 
 
-def _over_time(figure, velocity, box, times, clouds, labels):
+def _hues(classes, t, most: int):
+    """Of particles at time t, or of so many of them by their classes."""
+    return style.TIME(float(t)) if classes is None else classes.hues[:most]
+
+
+def _over_time(figure, velocity, box, times, clouds, labels, classes):
     x = middles(box, CELLS)
     columns = [velocity(float(t), x[:, None])[:, 0] for t in middles((0, 1), CELLS)]
     top, beyond = _robust_top(np.abs(columns))
@@ -120,9 +130,9 @@ def _over_time(figure, velocity, box, times, clouds, labels):
     image = axes.imshow(np.transpose(columns), **shape, **look)
     for t, cloud in zip(times, clouds, strict=True):
         some = cloud[:200, 0]  # more would be one bar
-        some = some[(some > box[0]) & (some < box[1])]
-        look = {**style.DOTS, "s": 4, "color": style.TIME(float(t)), "clip_on": False}
-        axes.scatter(np.full(len(some), t), some, **look)
+        seen, hues = (some > box[0]) & (some < box[1]), _hues(classes, t, 200)
+        look = {**style.DOTS, "s": 4, "color": hues[seen] if classes else hues, "clip_on": False}
+        axes.scatter(np.full(seen.sum(), t), some[seen], **look)
     axes.set(xlim=(0, 1), ylim=box, xlabel="$t$", ylabel=labels[0])
     extend = "both" if beyond else "neither"
     figure.colorbar(image, ax=axes, label="velocity $v$", extend=extend)

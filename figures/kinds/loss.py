@@ -23,6 +23,8 @@ def draw(out: Path, subject: Subject):
         what, excess = "flow-matching loss, and that of the score", None
     if config.regress == "marginal":  # of which nearly 0 is the least possible
         what, excess = "mean square off the marginal velocity", None
+    if subject.run.classes:  # of which most pairs tell, and so less is possible
+        excess = None
     plot_loss(out, subject.history.losses, excess, subject.run.flow, what)
 
 

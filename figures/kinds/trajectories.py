@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from figures.stage import Stage, reach
-from figures.style import drawing, legend, set_title
+from figures.style import Classes, drawing, legend, set_title
 from figures.subject import Subject
 from metrics import quoted
 
@@ -18,10 +18,11 @@ def draw(out: Path, subject: Subject):
         out,
         result.paths,
         subject.target,
-        title=f"{run.title}{exact}, {run.config.solver}{run.noise}, NFE {result.solution.nfe}\n"
+        title=f"{run.title}{exact}, {run.config.solver}{run.besides}, NFE {result.solution.nfe}\n"
         f"W₂² {distance}; of two true samples {quoted(result.distances.best, digits=2)}",
         names=subject.names,
         labels=subject.labels,
+        classes=subject.classes,
     )
 
 
@@ -33,6 +34,7 @@ def plot_trajectories(
     names=("source", "target"),
     labels=None,
     shown: int = 200,
+    classes: Classes | None = None,
 ):
     """Source points, the paths they take, and where they arrive, over the target's density.
 
@@ -45,10 +47,11 @@ def plot_trajectories(
         names: of source and target, for the legend.
         labels: names of the D dimensions; x1, x2, … if None.
         shown: how many of the paths are drawn; of the points, ten times as many.
+        classes: of the N points, whose paths and ends have their colours then.
     """
     paths = paths[:, : 10 * shown]
     stage = Stage(reach(paths, shown), target, labels)
     with drawing(out, 5.2, 5.7) as figure:
-        stage.draw_flow(figure.subplots(), paths, shown)
+        stage.draw_flow(figure.subplots(), paths, shown, classes=classes)
         set_title(figure, title, stage.dim)
-        legend(figure, names, f"{min(shown, paths.shape[1])} paths", stage.crosses)
+        legend(figure, names, f"{min(shown, paths.shape[1])} paths", stage.crosses, classes)

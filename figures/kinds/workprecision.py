@@ -7,6 +7,8 @@ import numpy as np
 
 from figures.style import GRID, drawing, set_title
 from figures.subject import Subject
+from lab.classes import told
+from lab.evaluation import labels_of_paths
 from lab.run import Run
 from machine.keys import evaluation_keys
 from odeint import odeint
@@ -47,6 +49,7 @@ def work_precision(run: Run, field) -> dict[str, list[tuple[int, float]]]:
     The error is the root mean squared distance, in the target's units, from dopri8 to 1e-7.
     """
     x0 = run.source.sample(POINTS, evaluation_keys(run.config.seed)[0])
+    field = told(run, field, labels_of_paths(run, POINTS))
 
     def solve(**how):
         solution = odeint(field, x0, [0.0, 1.0], dense=False, max_steps=100_000, **how)

@@ -64,14 +64,18 @@ function drawTrails(t) {
 function drawParticles(t) {
   const states = statesAt(t);
   const radius = Math.max(1.3, Math.min(2.2, area.width / 330));
-  pen.fillStyle = css(colourAt(t), 0.85);
-  pen.beginPath();
-  for (let i = 0; i < count; i++) {
-    const [x, y] = pixelsOf(states, i, t);
-    pen.moveTo(x + radius, y);
-    pen.arc(x, y, radius, 0, 2 * Math.PI);
-  }
-  pen.fill();
+  const fills = data.classes ? data.classes.colours : [css(colourAt(t), 0.85)];
+  fills.forEach((fill, k) => {
+    pen.fillStyle = fill;
+    pen.beginPath();
+    for (let i = 0; i < count; i++) {
+      if (data.classes && data.classes.labels[i] !== k) continue;
+      const [x, y] = pixelsOf(states, i, t);
+      pen.moveTo(x + radius, y);
+      pen.arc(x, y, radius, 0, 2 * Math.PI);
+    }
+    pen.fill();
+  });
 }
 
 /** A density of x on its side: from time t to the right. */
@@ -113,12 +117,31 @@ function draw(t) {
   });
   if (overTime) drawAxes("t", ...data.labels, [0, 0.2, 0.4, 0.6, 0.8, 1]);
   else drawAxes(...data.labels);
-  named("dots").setAttribute("fill", css(colour));
+  if (!data.classes) named("dots").setAttribute("fill", css(colour));
   named("density-swatch").style.background = gradient(colour, 0.6);
+}
+
+/** A row of the legend for every class, whose colour tells it. */
+function describeClasses() {
+  const row = named("particles").closest("li");
+  data.classes.names.forEach((name, k) => {
+    const item = row.cloneNode(true);
+    item.querySelector("input").remove();
+    item.classList.add("indented");
+    const label = item.querySelector("label");
+    const mark = label.querySelector("svg");
+    mark.querySelector("g").removeAttribute("id");
+    mark.querySelector("g").setAttribute("fill", data.classes.colours[k]);
+    label.replaceChildren(mark, document.createTextNode(name));
+    named("trails").closest("li").before(item);
+  });
+  named("dots").setAttribute("fill", css(colours.ink));
+  named("what-colour-tells").textContent = "The colour tells the class.";
 }
 
 /** The words that depend on what is in the page. */
 function describe() {
+  if (data.classes) describeClasses();
   const group = (number) => number.toLocaleString("en");
   named("source-name").textContent = data.names[0] && `: ${data.names[0]}`;
   named("end-name").textContent = "generated";

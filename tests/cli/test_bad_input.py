@@ -66,6 +66,22 @@ CNF = ("--method", "cnf", "--steps", "3", "--train-ode-steps", "2")
         (["--regress", "marginal", "--method", "ot"], ["--regress", "independent pairs"]),
         (["--regress", "marginal", "--source", "moons"], ["--regress", "--source normal"]),
         ([*CNF, "--regress", "marginal"], ["--regress", "independent pairs"]),
+        (["--conditional", "--target", "annulus"], ["--conditional", "'annulus' has no parts"]),
+        (["--conditional", "--target", "annulus"], ["--label", "8gaussians, moons"]),
+        ([*CNF, "--conditional"], ["--conditional", "'cnf' learns no classes"]),
+        (["--method", "meanflow", "--conditional"], ["'meanflow' learns no classes", "cfm, vp"]),
+        (["--method", "reflow", "--conditional"], ["'reflow' learns no classes"]),
+        (["--conditional", "--regress", "marginal"], ["--regress", "mean over all classes"]),
+        (["--conditional", "--drop", "1"], ["--drop", "'1' is not a number from 0 to 0.9"]),
+        (["--guidance", "2"], ["--guidance", "only --conditional"]),
+        (["--conditional", "--guidance", "-1"], ["--guidance", "not a number from 0 to 100"]),
+        (
+            ["--conditional", "--guidance", "2", "--diffusion", "1"],
+            ["--guidance", "--guidance 1 with --diffusion"],
+        ),
+        (["--coupling", "conditional-ot"], ["--coupling", "--conditional", "'ot'"]),
+        (["--label", "kind"], ["--label", "column of the target's file", "'moons' is none"]),
+        (["--label", " "], ["--label", "' ' is not a name"]),
         (["--method", "ot", "--figure", "error"], ["--figure", "'error' needs the exact field"]),
         (["--network", "exact", "--method", "ot"], ["--network", "independent pairs only"]),
         (["--network", "exact", "--source", "moons"], ["--network", "isotropic Gaussians"]),
@@ -111,3 +127,20 @@ def test_a_checkpoint_is_named_or_the_last(program, command):
     Path("text.safetensors").write_text("weights")
     assert "no safetensors file" in the_error(program(command, "text.safetensors"))
     assert "was named" in the_error(program(command, "text.safetensors", "--last"))
+
+
+def test_labels_of_a_file(program):
+    Path("a.csv").write_text("x,y,kind,one,size\n1,2,p,s,0.5\n3,5,q,s,1\n4,4,q,s,2\n")
+    for label, words in (
+        ("kid", ["--label", "no column 'kid'", "x, y, kind"]),
+        ("one", ["--label", "two classes are needed"]),
+        ("size", ["--label", "0.5 in line 2", "whole numbers"]),
+    ):
+        few = ["--target", "a.csv", "--columns", "x,y", "--label", label, "--conditional"]
+        sentence = the_error(program(*QUICK, *few))
+        for word in words:
+            assert word in sentence
+    few = ["--target", "a.csv", "--columns", "x,y", "--conditional"]
+    assert "'a' has no parts" in the_error(program(*QUICK, *few))
+    twice = ["--target", "a.csv", "--columns", "x,size", "--label", "size"]
+    assert "--columns" in the_error(program(*QUICK, *twice))

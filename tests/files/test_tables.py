@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from files import tables
-from files.tables import ColumnError, read_table
+from files.cells import MOST_CLASSES
+from files.tables import ColumnError, read_labelled, read_table
 
 TABLE = np.array([[1.0, -2.5], [3e5, 4.0], [0.125, 1e-3]])
 ROWS = ["1,-2.5", "3e5,4", "0.125,0.001"]
@@ -243,3 +244,54 @@ def test_a_wrong_choice_is_its_own_error(tmp_path):
     for columns in (["c"], ["0"], ["a", "a"], []):
         with pytest.raises(ColumnError):
             read_table(tmp_path / "a.csv", columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "label", "names", "classes", "labels"),
+    [
+        (LABELLED, None, "label", ("mass", "length"), ("cat", "dog"), [0, 1, 0]),
+        (LABELLED, ["length"], 2, ("length",), ("cat", "dog"), [0, 1, 0]),
+        ("1;9;b\n2;7;ä c\n3;8;b\n", None, "x3", ("x1", "x2"), ("b", "ä c"), [0, 1, 0]),
+        ("a,k\n1,10\n3,9.0\n4,10\n5,-2\n", None, "k", ("a",), ("-2", "9", "10"), [2, 1, 2, 0]),
+        ("a,k\n1,10\n3,9.5\n4,late\n", None, "k", ("a",), ("10", "9.5", "late"), [0, 1, 2]),
+    ],
+)
+def test_a_column_may_tell_classes(tmp_path, text, columns, label, names, classes, labels):
+    path = written(tmp_path, text)
+    points, found, of, words = read_labelled(path, columns, label)
+    assert (found, words) == (names, classes)
+    np.testing.assert_array_equal(of, labels)
+    np.testing.assert_array_equal(points, read_table(path, names)[0])
+
+
+def test_whole_numbers_of_an_array_may_tell_classes(tmp_path):
+    table = np.array([[1.5, 3.0, 7], [2.5, 1.0, 8], [0.5, 3.0, 6]])
+    np.save(tmp_path / "p.npy", table)
+    points, names, labels, classes = read_labelled(tmp_path / "p.npy", None, 2)
+    np.testing.assert_array_equal(points, table[:, [0, 2]])
+    assert (names, labels.tolist(), classes) == (("x1", "x3"), [1, 0, 1], ("1", "3"))
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "label", "complaint"),
+    [
+        (LABELLED, None, "kind", "no column 'kind'; it has mass, label, length"),
+        (LABELLED, ["mass", "label"], "label", "column 'label' .* is the label, and so no coord"),
+        ("k\n1\n2\n", None, "k", "no column of .* is chosen"),
+        ("a,k\n1,x\n2,\n", None, "k", "column k of .*, the label, is missing in line 3"),
+        ("a,k\n1,x\n2,NA\n", None, "k", "the label, is missing in line 3"),
+        ("a,k\n1,1\n2,1.5\n", None, "k", "has 1.5 in line 3; classes are words or whole"),
+        ("a,k\n1,x\n2,x\n", None, "k", "the label, has x everywhere; two classes are needed"),
+        (
+            "\n".join(f"{k},w{k}" for k in range(MOST_CLASSES + 1)),
+            None,
+            2,
+            f"{MOST_CLASSES + 1} classes; there may be {MOST_CLASSES}",
+        ),
+    ],
+)
+def test_wrong_labels(tmp_path, text, columns, label, complaint):
+    with pytest.raises(ValueError, match=complaint) as caught:
+        read_labelled(written(tmp_path, text), columns, label)
+    assert "points.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from cfm import METHODS
 from lab.config import HELP, OPTIONS, Config, ConfigError
 from lab.run import without_effect
 from lab.settling import settle
-from lab.values import Names, Number, OneOf, Whole
+from lab.values import Name, Names, Number, OneOf, Whole, YesOrNo
 from maps import MAPS
 from models import NETWORKS
 from optimizers import OPTIMIZERS
@@ -57,6 +57,8 @@ def test_the_help_page_tells_the_defaults_that_are():
         (Number(0, 1), {"0.5": 0.5, 0: 0.0, 1.0: 1.0}, ["nan", "inf", -0.1, True, "x", None, {}]),
         (Number(0, 1, above=True), {"1e-9": 1e-9}, [0, "0", "1.1"]),
         (OneOf(["a", "b"], (".csv",)), {"a": "a", "my/B.CSV": "my/B.CSV"}, ["c", 1, None, "x.npy"]),
+        (Name(), {" kind": "kind", "3": "3"}, ["", " ", None, 3, ["a"], "\udcff"]),
+        (YesOrNo(), {True: True, False: False}, [None, "yes", 1, "true"]),
         (Names(), {"x, y": ("x", "y"), ("a",): ("a",)}, ["", "x,,y", [1], 5]),
     ],
 )
@@ -75,10 +77,13 @@ def test_kinds_of_values(kind, good, bad):
 def test_a_config_is_its_json(tmp_path):
     table = np.random.default_rng(0).normal([3, 40], size=(30, 2))
     np.savetxt(tmp_path / "own.csv", table, delimiter=",")
+    rows = [f"{x},{y},{'ab'[k % 2]}" for k, (x, y) in enumerate(table)]
+    (tmp_path / "named.csv").write_text("\n".join(["x,y,kind", *rows]))
     for config in (
         Config(),
         Config(method="poly", power=3, sigma=0.5, coupling="ot", activation="silu", lr=0.1),
         Config(target=str(tmp_path / "own.csv"), columns=("2", "1")),
+        Config(target=str(tmp_path / "named.csv"), label="kind", conditional=True, drop=0.5),
     ):
         for each in (config, settle(config).config):
             assert Config.from_json(json.loads(json.dumps(each.to_json()))) == each
@@ -141,7 +146,7 @@ def test_what_has_no_effect_changes_nothing():
                 continue
             other = {"rtol": 1e-2, "atol": 1e-2, "probes": 3, "regularization": 0.7}
             other |= {"train_solver": "heun", "train_ode_steps": 3, "gradient": "adjoint"}
-            other |= {"divergence": "hutchinson", "units": "data"}
+            other |= {"divergence": "hutchinson", "units": "data", "drop": 0.5}
             changed = settle(replace(config, **{name: other[name]}))
             if run.method.name == "cnf":
                 assert replace(changed.method, probes=run.method.probes) == run.method

@@ -1,6 +1,7 @@
 """MLX's kernels: built for this processor, in a folder of their own, with the same results."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ with mx.stream(mx.cpu):
     for name in ('elu', 'tanh'):  # a maximum, and a function of our own
         function = models.ACTIVATIONS[name]
         print(name, mx.compile(lambda x: function(2 * x) + 1)(x).tolist())
+    rows = mx.compile(lambda x, row: mx.square(x * row) + row)  # of other shapes, and in place
+    print(rows(2 * x.reshape(8, 13), mx.arange(13.0)).tolist())
 print(kernels.FOLDER)
 """
 
@@ -49,8 +52,9 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
     assert not [*Path(folder).rglob("*part*")]
     # g++ would not dare to compute several numbers at once of results that may lie where inputs do
     sources = [path.read_text() for path in Path(folder).rglob("*.cpp")]
-    loops = [source for source in sources if "for (size_t i = 0;" in source]
-    assert loops and all("#pragma GCC ivdep\n  for (size_t i = 0;" in loop for loop in loops)
+    loops = [re.findall(r"(.*)\n *for \((.*) = 0;", source) for source in sources]
+    assert {kind for loop in loops for _, kind in loop} == {"size_t i", "int i0", "int i1"}
+    assert {before for loop in loops for before, _ in loop} == {"#pragma GCC ivdep"}
     *plain, none = python(NUMBERS, tmp_path, FLOW_MATCHING_NATIVE="0")
     assert none == "None" and built(tmp_path / "temporary") == kernels
     assert native == plain
