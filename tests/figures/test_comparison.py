@@ -1,5 +1,8 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures.comparison import plot_comparison
 from figures.gallery import plot_gallery
@@ -84,3 +87,21 @@ def test_datasets_are_drawn_on_one_scale_with_labels_around(drawn):
     assert [bool(axes.get_xlabel()) for axes in shown] == [False, True, True]
     assert [bool(axes.get_ylabel()) for axes in shown] == [True, False, True]
     assert [text.get_text() for text in shown[2].texts] == ["$x_{1}$ and $x_{2}$ of 4"]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 2), (1, 5)])
+def test_no_words_lie_on_others(drawn, rows, columns):
+    """The title, the names of the columns, the captions, the axes' labels and the legend."""
+    names = [f"solver {n}" for n in range(columns)]
+    lines = [(f"m{n}", "Independent CFM") for n in range(rows)]
+    paths = 3 * rng.normal(size=(500, 2)) + np.linspace(0, 1, 11)[:, None, None]  # as high as wide
+    cells = {(key, name): (paths, "NFE 100, $W_2^2$ 0.05") for key, _ in lines for name in names}
+    figure = drawn(plot_comparison, cells, lines, names, paths[-1], "8gaussians to moons", best=0.1)
+    FigureCanvasAgg(figure).draw()
+    texts = [figure._suptitle, figure.legends[0]]
+    for axes in figure.axes:
+        texts += [axes.title, *axes.texts, axes.xaxis.label]
+    boxes = [text.get_window_extent() for text in texts if text.get_visible()]
+    boxes = [box for box in boxes if box.width and box.height]
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)

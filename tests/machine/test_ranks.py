@@ -50,16 +50,19 @@ def test_one_process_is_alone():
     assert ranks.number_of_first(7) == 7
 
 
+class Group:
+    """What MLX tells one of several processes."""
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = lambda: rank, lambda: size
+
+
 def test_rows_are_shared_out(monkeypatch):
     """Every row once, whatever the number; what is no batch of rows goes to all."""
 
-    class Group:
-        def __init__(self, rank):
-            self.rank, self.size = lambda: rank, lambda: 3
-
     rows, seen, shares = mx.arange(11)[:, None], [], []
     for rank in range(3):
-        monkeypatch.setattr(ranks, "_group", lambda rank=rank: Group(rank))
+        monkeypatch.setattr(ranks, "_group", lambda rank=rank: Group(rank, 3))
         (own, _), share = ranks.own_rows(rows, rows)
         assert share == len(own) / 11
         seen, shares = seen + own.flatten().tolist(), [*shares, share]
@@ -67,6 +70,18 @@ def test_rows_are_shared_out(monkeypatch):
             whole, share = ranks.own_rows(rows, others)
             assert whole[0] is rows and share == 1 / 3
     assert seen == list(range(11)) and sum(shares) == pytest.approx(1)
+
+
+def test_parts_of_a_mean_add_up_to_it(monkeypatch):
+    """Weighted by their rows: the gradient of the mean over a batch that cannot be halved."""
+    x, w = mx.random.normal((7, 2), key=mx.random.key(0)), mx.array([0.3, -1.2])
+    gradient = mx.grad(lambda w, x: mx.mean(mx.tanh(x @ w)))
+    total = 0
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "_group", lambda rank=rank: Group(rank, 2))
+        (own,), share = ranks.own_rows(x)
+        total = total + share * gradient(w, own)
+    np.testing.assert_allclose(total, gradient(w, x), rtol=1e-5)
 
 
 @pytest.mark.slow
