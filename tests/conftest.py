@@ -1,11 +1,15 @@
 import machine  # noqa: F401  before MLX, as every entry point does
 
+import signal
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 from click.testing import CliRunner
 from shared import QUICK, newest
+
+# a shell has what it begins in the background ignore Ctrl-C, which many tests press
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

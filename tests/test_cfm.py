@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from cfm import METHODS
+from cfm import METHODS, rectified
 
 SIGMA = 0.3
 
@@ -169,10 +169,19 @@ def test_the_power_of_poly():
     xt, ut = METHODS["poly"](power=3).sample(t, x0, x1, x0)
     np.testing.assert_allclose(np.array(xt), 0.5**3)
     np.testing.assert_allclose(np.array(ut), 3 * 0.5**2)
+    xt, ut = METHODS["poly"](power=1).sample(t, x0, x1, x0)  # straight at an even pace
+    np.testing.assert_allclose(np.array([xt, ut]), [x1 / 2, x1])
     with pytest.raises(ValueError, match="power must be"):
         METHODS["poly"](power=0.5)
     with pytest.raises(ValueError, match="cfm has no power"):
         METHODS["cfm"](power=2)
+
+
+def test_the_paths_of_reflow_are_straight_and_without_noise(draws):
+    t, x0, x1, noise = draws
+    xt, ut = rectified().sample(*to_mlx(t, x0, x1, noise))
+    np.testing.assert_allclose(np.array(xt), t * x1 + (1 - t) * x0, atol=1e-6)
+    np.testing.assert_allclose(np.array(ut), x1 - x0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -29,6 +29,18 @@ def both_slopes(loss, *inputs, step=1e-5):
     return sum(product for _, product in tree_flatten(products)), (ahead - behind) / (2 * step)
 
 
+def test_the_adjoint_is_exact_where_the_state_stands_still():
+    """x = 0 is no error in any step, and still dx(1)/dx0 = e³ is held to the tolerances."""
+
+    def end(x0):
+        solution = odeint(
+            lambda t, x: 3 * x, x0, [0.0, 1.0], rtol=1e-9, atol=1e-9, gradient="adjoint"
+        )
+        return mx.sum(solution.x[-1])
+
+    assert mx.grad(end)(mx.zeros(2, mx.float64))[0].item() == pytest.approx(np.exp(3), rel=1e-7)
+
+
 def inputs():
     """x0 and parameters of `field`."""
     x0 = mx.array([[1.0, 0.5], [0.2, -1.0], [2.0, 2.0]])
