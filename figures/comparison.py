@@ -48,8 +48,9 @@ def plot_comparison(
             for axes, name in zip(line, columns, strict=True):
                 _draw_cell(axes, stage, cells.get((key, name)), shown, side / 5)
             line[0].set_ylabel(f"{style.wrapped(row_title, 11 * side)}\n{line[0].get_ylabel()}")
+        more = max((caption.count("\n") for _, caption, _ in cells.values()), default=0)
         for axes, name in zip(grid[0], columns, strict=True):
-            above = {"xytext": (0, 17), "textcoords": "offset points", "ha": "center"}
+            above = {"xytext": (0, 17 + 11 * more), "textcoords": "offset points", "ha": "center"}
             axes.annotate(
                 style.literal(name), (0.5, 1), xycoords="axes fraction", fontsize=10, **above
             )
