@@ -189,7 +189,7 @@ def _kept(context, checkpoints, options: dict) -> list:
     solving["ode_steps"] = None
     kept = [store.load(path, **solving) for path in dict.fromkeys(checkpoints)]
     if kept:
-        for name in ("source", "target", "columns", "units"):
+        for name in ("source", "target", "columns", "label", "units"):
             if name not in given(context):
                 options[name] = getattr(kept[0].run.config, name)
     return kept
@@ -230,25 +230,16 @@ def _of_seeds(cells) -> str:
     return f", {seeds} seeds: mean, least and greatest" if seeds > 1 else ""
 
 
-def _panel(cell, caption: str) -> tuple:
-    """What `plot_comparison` draws of a cell."""
-    from figures.style import Classes
-
-    told = None if cell.labels is None else Classes(cell.run.classes, cell.labels)
-    return cell.paths, caption, told
-
-
 def _draw_paths(cells, planned, out: Path):
     """Flows down and solvers across."""
     rows = {}
     for runs in planned:
         rows.setdefault(runs[0].label, runs[0].title)
     drawn = {
-        (cell.run.label, cell.run.config.solver): _panel(cell, cell.caption)
+        (cell.run.label, cell.run.config.solver): (cell, cell.caption)
         for cell in _of_first_seed(cells, planned)
     }
-    columns = dict.fromkeys(run.config.solver for runs in planned for run in runs)
-    _draw_grid(cells, planned, out, drawn, list(rows.items()), list(columns))
+    _draw_grid(cells, planned, out, drawn, list(rows.items()), _solvers(planned))
 
 
 def _draw_classes(cells, planned, out: Path):
@@ -257,15 +248,15 @@ def _draw_classes(cells, planned, out: Path):
     one_method = len({run.config.method for run in runs}) == 1
     titles = {run.label: run.method.coupling.title if one_method else run.label for run in runs}
     drawn = {
-        (cell.run.config.solver, titles[cell.run.label]): _panel(cell, by_class.caption(cell))
+        (cell.run.config.solver, titles[cell.run.label]): (cell, by_class.caption(cell))
         for cell in _of_first_seed(cells, planned)
     }
-    rows = dict.fromkeys(run.config.solver for runs in planned for run in runs)
-    _draw_grid(cells, planned, out, drawn, [(name, name) for name in rows], [*titles.values()])
+    rows = [(solver, solver) for solver in _solvers(planned)]
+    _draw_grid(cells, planned, out, drawn, rows, [*titles.values()])
 
 
-def _guidance(run: Run) -> str:
-    return f", guidance {run.config.guidance:g}" if run.config.guidance != 1 else ""
+def _solvers(planned) -> list[str]:
+    return list(dict.fromkeys(run.config.solver for runs in planned for run in runs))
 
 
 def _of_first_seed(cells, planned) -> list:
@@ -275,22 +266,31 @@ def _of_first_seed(cells, planned) -> list:
 
 
 def _draw_grid(cells, planned, out: Path, drawn: dict, rows: list, columns: list):
-    """The figure of the first seed."""
+    """A panel for each of (row, column) → (cell, caption)."""
     from figures.comparison import plot_comparison
+    from figures.style import Classes
 
     first, flows = planned[0][0], {runs[0].label for runs in planned}
+    told = {
+        place: Classes(cell.run.classes, cell.labels)
+        for place, (cell, _) in drawn.items()
+        if cell.labels is not None
+    }
+    guidance = first.config.guidance
     plot_comparison(
         out,
-        drawn,
+        {place: (cell.paths, caption) for place, (cell, caption) in drawn.items()},
         rows=rows,
         columns=columns,
         targets=target_sample(first),
-        title=f"{first.source.name} to {first.target.name}{_guidance(first)}",
+        title=f"{first.source.name} to {first.target.name}"
+        + (f", guidance {guidance:g}" if guidance != 1 else ""),
         names=(first.source.name, first.target.name),
         labels=first.target.columns,
         seed=first.config.seed,
         seeds=len(planned) // len(flows),
         best=next(c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers),
+        classes=told,
     )
 
 

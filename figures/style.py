@@ -254,5 +254,5 @@ def legend_of(figure: Figure, marks: dict):
 def _columns(labels: list[str], room: float) -> int:
     """In how many columns, of one width each, a legend fits into room for so many letters."""
     longest = max(map(len, labels)) + 5  # five for a mark
-    tried = (len(labels), 2, 1) if len(labels) < 6 else range(len(labels), 0, -1)
+    tried = (len(labels), 2, 1) if len(labels) < 5 else range(len(labels), 0, -1)
     return next(n for n in tried if n == 1 or n * longest <= room)

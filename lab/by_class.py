@@ -18,7 +18,7 @@ from lab.comparison import Cell
 from lab.evaluation import EXCESS_PAIRS, W2_DRAWS, W2_POINTS, generate, noise_keys, solve
 from lab.run import Run
 from machine.keys import CLASSES, step_key
-from metrics import ExcessLoss, FlowDistances, excess_loss, flow_distances, quoted, share_in_class
+from metrics import ExcessLoss, FlowDistances, excess_loss, flow_distances, share_in_class
 from odeint import OdeError
 
 TRUE_POINTS = 20_000  # of which the nearest says in which class a generated point has come out
@@ -146,17 +146,11 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 
 
 def caption(cell: Cell) -> str:
-    """What stands above its paths in a figure."""
-    numbers = cell.numbers
-    errors = (numbers[f"{name}: w2_squared_error"] for name in cell.run.classes)
-    found = (numbers[f"{name}: w2_squared"] for name in cell.run.classes)
-    found = [quoted(*pair) for pair in zip(found, errors, strict=True)]
-    if len(found) > 2:
-        distances = [numbers[f"{name}: w2_squared"] for name in cell.run.classes]
-        found = [f"{min(distances):.2g} to {max(distances):.2g}"]
-    return (
-        f"{numbers['right']:.1%} right, NFE {numbers['nfe']}\n$W_2^2$ by class {', '.join(found)}"
-    )
+    """What stands above its paths in a figure: how many are right, and W2² by class."""
+    distances = [cell.numbers[f"{name}: w2_squared"] for name in cell.run.classes]
+    ends = distances if len(distances) < 3 else [min(distances), max(distances)]
+    mark = ", " if len(distances) < 3 else " to "
+    return f"{cell.numbers['right']:.1%} right, W₂² {mark.join(f'{each:.2g}' for each in ends)}"
 
 
 def markdown(cells: list[Cell]) -> str:

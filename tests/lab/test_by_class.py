@@ -22,6 +22,17 @@ from odeint import odeint
 EXACT = Config(network="exact", target="points.csv", label="kind", conditional=True, samples=60)
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Numbers of few points, so that they take no time."""
+    for name in ("by_class.EXCESS_PAIRS", "evaluation.EXCESS_PAIRS", "evaluation.W2_POINTS"):
+        monkeypatch.setattr(f"lab.{name}", 64)
+    monkeypatch.setattr("lab.by_class.W2_POINTS", 64)
+    monkeypatch.setattr("lab.by_class.TRUE_POINTS", 500)
+    monkeypatch.setattr("figures.subject.TARGET_POINTS", 500)
+    monkeypatch.setattr("lab.evaluation.PART", 50)
+
+
 @pytest.fixture
 def points(tmp_path, monkeypatch):
     """Three points of one class to one of another, far from it."""
@@ -123,10 +134,7 @@ def test_a_flow_without_classes_is_asked_for_none(checkpoint, program):
     assert "classes" not in json.loads(program("evaluate", path, "--json").output)
 
 
-def test_evaluate_tells_every_class(checkpoint, program, monkeypatch):
-    for name in ("by_class.EXCESS_PAIRS", "evaluation.EXCESS_PAIRS", "evaluation.W2_POINTS"):
-        monkeypatch.setattr(f"lab.{name}", 64)
-    monkeypatch.setattr("lab.by_class.TRUE_POINTS", 500)
+def test_evaluate_tells_every_class(checkpoint, program):
     path = checkpoint("--conditional")
     numbers = json.loads(program("evaluate", path, "--json", "--guidance", 1.5).output)
     assert numbers["guidance"] == 1.5 and list(numbers["classes"]) == ["upper", "lower"]
@@ -147,3 +155,13 @@ def test_a_class_is_asked_for_when_its_file_is_gone(points, checkpoint, program)
     Path("points.csv").write_text(table.replace("cat", "cow"))
     sentence = the_error(program("sample", path))
     assert "are cow, dog now, and were cat, dog in training" in sentence
+
+
+def test_a_conditional_flow_is_not_straightened(checkpoint, program):
+    path = checkpoint("--conditional")
+    assert "a rectified one is told no classes" in the_error(program("reflow", path))
+    assert program("animate", path, "--samples", 8, "--seconds", 0.5).exit_code == 0
+    result = program("animate", path, "--samples", 8, "--out", "a.html")
+    assert result.exit_code == 0, result.output
+    page = Path("a.html").read_text(encoding="utf-8")
+    assert '"names": ["upper", "lower"]' in page or '"names":["upper","lower"]' in page
