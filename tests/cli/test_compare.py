@@ -318,7 +318,7 @@ def test_couplings_are_compared_by_how_well_classes_come_out(compare, monkeypatc
     options = ["--method", "cfm", *pairs, "--solver", "euler", "--ode-steps", "3"]
     result = compare("--figure", "classes", "--conditional", *options)
     assert result.exit_code == 0, result.output
-    rows = list(csv.DictReader(Path("media/classes.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader(Path("media/classes.csv").read_text("utf-8").splitlines()))
     assert [row["method"] for row in rows] == ["cfm", "cfm-conditional-ot", "cfm-ot"]
     for row in rows:
         right = [float(row[f"{name}: right"]) for name in ("upper", "lower")]
@@ -331,8 +331,7 @@ def test_couplings_are_compared_by_how_well_classes_come_out(compare, monkeypatc
 
 
 def test_a_method_without_pairs_is_compared_once():
-    planned = comparison.plan(
-        Config(), ["vp", "reflow"], ["euler"], 1, None, (), ["independent", "ot"]
-    )
+    methods, couplings = ["vp", "reflow"], ["independent", "ot"]
+    planned = comparison.plan(Config(), methods, ["euler"], 1, None, (), couplings)
     assert [runs[0].label for runs in planned] == ["vp", "vp-ot", "reflow"]
     assert [runs[0].title for runs in planned][1].endswith(", exact optimal transport")
