@@ -121,10 +121,11 @@ class ExactVelocity:
     labels: np.ndarray | None = None
 
     def __call__(self, t, x, label=None):
-        """u(t, x), (N, D); with a label, (N,), that of the class of every row."""
+        """u(t, x), (N, D); with a label, () or (N,), that of the class of every row."""
         if label is None:
             return self._velocity(t, x)
         fields = mx.stack([field(t, x) for field in self.of_class], axis=1)
+        label = mx.broadcast_to(label, x.shape[:1])
         return mx.take_along_axis(fields, label.reshape(-1, 1, 1), axis=1)[:, 0]
 
     @cached_property

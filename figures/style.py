@@ -2,8 +2,9 @@
 
 Colours are those of Okabe & Ito (2008), told apart by colour-blind readers too, and mean the same
 everywhere: the source is blue, what was generated vermilion, and time turns the one into the
-other; the target is light grey with a black outline. Every text that a caller gives, a title or a
-name, is drawn letter by letter and never read as mathematics.
+other; the target is light grey with a black outline; classes have colours that mean nothing else.
+Every text that a caller gives, a title or a name, is drawn letter by letter and never read as
+mathematics.
 """
 
 import io
@@ -29,6 +30,7 @@ from figures.geometry import is_square
 
 SOURCE, GENERATED, INK = "#0072B2", "#D55E00", "#000000"
 TARGET, TARGET_DOTS, GRID = "#C4C4C4", "#8C8C8C", "#E5E5E5"
+CLASSES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 TIME = LinearSegmentedColormap.from_list("time", [SOURCE, GENERATED])
 DENSITY = "magma"
 DOTS = {"linewidths": 0, "alpha": 0.7, "rasterized": True}  # one piece in .pdf and .svg
@@ -196,6 +198,23 @@ def legend(figure: Figure, names, paths: str, crosses: bool = False):
         handletextpad=0.5,
         columnspacing=1.4,
     )
+
+
+def class_colours(count: int) -> list:
+    """A colour for every class: of more than a few, those of a rainbow."""
+    if count <= len(CLASSES):
+        return list(CLASSES[:count])
+    return list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+
+
+def class_legend(figure: Figure, classes: Sequence[str]):
+    """Under the figure, the name of every class beside its colour."""
+    names = [literal(name, 25) for name in classes]
+    colours = class_colours(len(names))
+    marks = [Line2D([], [], marker="o", ls="", ms=4, color=colour) for colour in colours]
+    room = LETTERS_AN_INCH * figure.get_figwidth()
+    ncols = max(1, min(len(names), int(room / (max(map(len, names)) + 5))))
+    figure.legend(marks, names, loc="outside lower center", ncols=ncols, handletextpad=0.3)
 
 
 def _columns(labels: list[str], room: float) -> int:
