@@ -87,7 +87,11 @@ def animate(
     stage = Stage(reach(paths, SHOWN), target, labels)
     write = _write_mp4
     if suffix == ".gif":
-        tints = HUES if classes is None else np.concatenate([HUES, classes.palette[:16, :3]])
+        tints = (
+            HUES
+            if classes is None
+            else np.concatenate([HUES, style.class_colours(len(classes.names))[:16, :3]])
+        )
         write = partial(_write_gif, tints)
     with style.in_style(**{"figure.dpi": DPI[suffix]}), whole(out) as part:
         _, draw = _scene(stage, paths, times, title, names, classes)

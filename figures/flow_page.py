@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from figures.geometry import between, bounding_box, density_grid
 from figures.pages import write_page
+from figures.style import class_colours
 
 PARTICLES, FRAMES = 1000, 201  # drawn at most, and times at which their places are kept
 DENSITIES = 51  # times at which the density is kept
@@ -58,7 +59,10 @@ def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=Non
         "target": _quantised(densities[len(states) :], "u1"),
     }
     if classes:
-        shown, colours = classes.labels[: drawn.shape[1]], map(to_hex, classes.palette)
+        shown, colours = (
+            classes.labels[: drawn.shape[1]],
+            map(to_hex, class_colours(len(classes.names))),
+        )
         of = {"names": list(classes.names), "colours": list(colours), "labels": shown.tolist()}
         data["classes"] = of
     write_page(out, title, data, aside="flow.html", scripts=["flow.js"])

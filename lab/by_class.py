@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from exact import nearly_exact_velocity
-from guidance import labelled
+from classes import labelled
 from lab import tables
 from lab.comparison import Cell
 from lab.evaluation import EXCESS_PAIRS, W2_DRAWS, W2_POINTS, generate, noise_keys, solve

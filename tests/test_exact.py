@@ -346,6 +346,7 @@ def test_a_label_chooses_the_field_of_every_row():
     got = np.array(field(t, x, mx.array(label)))
     for k, each in enumerate(field.of_class):
         np.testing.assert_array_equal(got[label == k], np.array(each(t, x))[label == k])
+    assert mx.array_equal(field(t, x, mx.array(3)), field.of_class[3](t, x))
     with pytest.raises(ValueError, match="have no classes"):
         field.of_class[0](t, x, mx.array(label))
 

@@ -51,7 +51,7 @@ def plot_samples(
         show = _as_densities if dim == 1 else _as_dots
         show(grid, [*samples.values()], labels, shown, [None, target_classes, classes])
         if classes:
-            style.legend_of(figure, classes.marks())
+            style.class_legend(figure, classes.names)
         for axes, name in zip(grid, samples, strict=True):
             axes.set_title(name, fontsize=9)
             axes.label_outer()

@@ -67,9 +67,9 @@ def test_points_and_paths_have_the_colours_of_their_classes(drawn):
     assert source.get_facecolor()[0, :3] == pytest.approx(to_rgb(style.SOURCE))
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words == ["source: source", "100 paths", "a", r"b \$", "c", "target: target"]
-    many = style.Classes([str(k) for k in range(40)], labels)
-    assert list(many.marks()) == ["40 classes"] and len({*map(tuple, many.palette)}) == 40
-    few = style.Classes("abcdefgh", labels).palette
+    assert list(style.class_marks([str(k) for k in range(40)])) == ["40 classes"]
+    assert len({*map(tuple, style.class_colours(40))}) == 40
+    few = style.class_colours(8)
     assert not {*map(tuple, few)} & {(*to_rgb(c), 1) for c in (style.SOURCE, style.GENERATED)}
 
 
