@@ -189,9 +189,14 @@ class Classes:
     labels: np.ndarray
 
     @property
+    def colours(self) -> np.ndarray:
+        """That of every class, (K, 4)."""
+        return class_colours(len(self.names))
+
+    @property
     def hues(self) -> np.ndarray:
         """The colour of every point, (N, 4)."""
-        return class_colours(len(self.names))[self.labels]
+        return self.colours[self.labels]
 
 
 def class_colours(count: int) -> np.ndarray:
@@ -227,9 +232,7 @@ def legend(
         classes: of the generated points, and of their paths, which have their colours then.
     """
     source, target = (name and literal(name, LONGEST_NAME) for name in names)
-    hues = TIME(np.linspace(0, 1, 12))
-    if classes:
-        hues = class_colours(len(classes.names))[:12]
+    hues = classes.colours[:12] if classes else TIME(np.linspace(0, 1, 12))
     line = tuple(Line2D([], [], lw=1.5, color=hue, solid_capstyle="projecting") for hue in hues)
     marks = {
         f"source: {source}": Line2D([], [], marker="o", ls="", ms=4, color=SOURCE),
