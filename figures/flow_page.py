@@ -12,7 +12,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from figures.geometry import between, bounding_box, density_grid
 from figures.pages import write_page
-from figures.style import class_colours
 
 PARTICLES, FRAMES = 1000, 201  # drawn at most, and times at which their places are kept
 DENSITIES = 51  # times at which the density is kept
@@ -61,7 +60,7 @@ def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=Non
     if classes:
         shown, colours = (
             classes.labels[: drawn.shape[1]],
-            map(to_hex, class_colours(len(classes.names))),
+            map(to_hex, classes.colours),
         )
         of = {"names": list(classes.names), "colours": list(colours), "labels": shown.tolist()}
         data["classes"] = of

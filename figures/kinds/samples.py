@@ -61,7 +61,7 @@ def plot_samples(
 def _as_densities(grid, samples, labels, _, classes):
     limits = bounding_limits(*(points for points, _ in samples))
     for axes, (points, colour), told in zip(grid, samples, classes, strict=True):
-        for k, hue in enumerate([colour] if told is None else told.palette):
+        for k, hue in enumerate([colour] if told is None else told.colours):
             some = points if told is None else points[told.labels == k]
             x, density = density_line(some.ravel(), limits) if len(some) else ([], [])
             share = len(some) / len(points)
