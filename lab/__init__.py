@@ -2,6 +2,7 @@
 
 values.py      the kinds of values that an option can have
 config.py      everything that describes a run, as one record of options
+demands.py     what some of them demand of the others
 run.py         what such a record stands for: a method, a source, a target
 store.py       runs learned, kept in the folder runs/, and found there again
 classes.py     which class each point is of, and what carries it there

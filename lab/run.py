@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from cfm import METHODS, REFLOW, Method, rectified
 from datasets import DATASETS, Dataset, Points, a_few_points, load_points, standard_normal
-from files.cells import listed
 from files.tables import ColumnError, LabelError
 from lab.config import (
     BATCH,
@@ -36,6 +35,7 @@ from lab.config import (
     Config,
     ConfigError,
 )
+from lab.demands import check_classes, check_marginal
 from likelihood import EXACT_DIMENSIONS, MaximumLikelihood
 from machine.keys import evaluation_keys
 from maps import MAPS, MapMethod, in_steps
@@ -178,9 +178,9 @@ def settle(config: Config) -> Run:
     make = _maximum_likelihood if config.method == CNF else _flow_matching
     method = make(config, source, target)
     config = _filled(config, method, source)
-    _check_classes(config, method, target)
+    check_classes(config, method, target)
     if config.regress == "marginal":
-        _check_marginal(config, method, source)
+        check_marginal(config, method, source)
     if config.network == EXACT:
         config, target = _remembered(config, method, source, target)
     elif config.points is not None:
@@ -405,56 +405,6 @@ def _rectified(config: Config) -> Method:
     return rectified()
 
 
-def _check_classes(config: Config, method, target: Dataset):
-    """Raise a ConfigError for a conditional run that cannot be, or for what only such a run has."""
-    if not config.conditional:
-        if config.guidance != 1:
-            raise ConfigError("guidance", "is that of a class, which only --conditional can tell.")
-        if method.coupling.by_class:
-            raise ConfigError(
-                "coupling",
-                f"'{config.coupling}' pairs points within their classes, which --conditional tells "
-                "it; without classes it is 'ot'.",
-            )
-        return
-    if config.method not in METHODS:
-        raise ConfigError(
-            "conditional",
-            f"'{config.method}' learns no classes; use a method of {', '.join(METHODS)}.",
-        )
-    if not target.classes:
-        raise ConfigError(
-            "conditional",
-            f"'{target.name}' has no parts to tell apart; of a file, --label names the column that "
-            f"tells, and of the others {', '.join(n for n, d in DATASETS.items() if d.classes)} "
-            "have some.",
-        )
-    if config.target_units and config.target_units.classes != target.classes:
-        now, then = map(listed, (target.classes, config.target_units.classes))
-        raise ConfigError(
-            "target",
-            f"the classes of '{config.target}' are {now} now, and were {then} in training.",
-        )
-    if config.regress == "marginal":
-        raise ConfigError("regress", "'marginal' is a mean over all classes; use 'pairs'.")
-    if config.diffusion and config.guidance != 1:
-        raise ConfigError(
-            "guidance",
-            f"'{config.guidance:g}' makes a flow whose law at every time is not known, and so no "
-            "noise that leaves it as it is; use --guidance 1 with --diffusion.",
-        )
-
-
-def _check_marginal(config: Config, method, source: Dataset):
-    paths = config.method in METHODS and method.coupling.is_independent
-    if not paths or source.mixture is None or method.learns_score:
-        raise ConfigError(
-            "regress",
-            "'marginal' is known for independent pairs and a source of Gaussians only. Use "
-            "--method cfm or vp, and --source normal or 8gaussians.",
-        )
-
-
 def _remembered(config: Config, method, source: Dataset, target: Dataset):
     """The options and the target of an exact field: the points that it is made of."""
     if config.method == CNF or config.method in MAPS:
@@ -502,6 +452,6 @@ def without_effect(run: Run) -> dict[str, str]:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:
         training = ("steps", "batch_size", "regress", "optimizer", "lr", "schedule", "weight_decay")
-        say("the exact field is not trained", *training, "save_every", "retrain")
+        say("the exact field is not trained", "drop", *training, "save_every", "retrain")
         say("the exact field has no layers", "width", "depth", "activation")
     return reasons
