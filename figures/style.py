@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.legend_handler import HandlerTuple
@@ -200,11 +200,11 @@ def legend(figure: Figure, names, paths: str, crosses: bool = False):
     )
 
 
-def class_colours(count: int) -> list:
-    """A colour for every class: of more than a few, those of a rainbow."""
+def class_colours(count: int) -> np.ndarray:
+    """A colour (count, 4) for every class: of more than a few, those of a rainbow."""
     if count <= len(CLASSES):
-        return list(CLASSES[:count])
-    return list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
+        return to_rgba_array(CLASSES[:count])
+    return matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count))
 
 
 def class_legend(figure: Figure, classes: Sequence[str]):
