@@ -67,7 +67,7 @@ def test_a_guided_flow_is_the_class_at_1_and_no_sharpened_density_beyond():
     assert 3.1 < np.hypot(*ends.T).mean() < 3.3 and abs(np.hypot(*aims.T).mean() - 3) < 0.05
 
 
-@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_it_is_drawn_of_points_with_a_label(tmp_path, monkeypatch, dim):
     """In units of their own, with names letter by letter."""
     monkeypatch.setattr(guidance, "WEIGHTS", (1, 2))
