@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-import matplotlib.colors
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.legend_handler import HandlerTuple
@@ -202,7 +201,7 @@ class Classes:
 def class_colours(count: int) -> np.ndarray:
     """A colour for every class, (K, 4): of more than a few, those of a rainbow."""
     if count <= len(CLASSES):
-        return matplotlib.colors.to_rgba_array(CLASSES[:count])
+        return to_rgba_array(CLASSES[:count])
     return matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count))
 
 

@@ -45,6 +45,16 @@ def test_against_numpy(weight):
         np.testing.assert_allclose(np.array(got), expected, atol=2e-5, rtol=1e-5)
 
 
+def test_at_first_guidance_pushes_all_points_alike():
+    """By (w − 1) times the class's mean less that of all, as docs/mathematics.md says."""
+    field = nearly_exact_velocity(METHODS["cfm"](sigma=0.0), DATASETS["normal"], TWO, None)
+    x, means = mx.random.normal((9, 2), key=mx.random.key(0)), np.array(TWO.mixture.means)
+    start = mx.array(0.0)
+    pushed = guided(field, field.of_class[1], 3.0)(start, x) - field.of_class[1](start, x)
+    expected = np.tile(2 * (means[1] - means.mean(axis=0)), (9, 1))
+    np.testing.assert_allclose(np.array(pushed), expected, atol=1e-5)
+
+
 def test_no_weight_is_the_whole_and_one_is_the_class():
     """The fields themselves, at half the work."""
     whole, part = (lambda t, x: x), (lambda t, x: -x)

@@ -104,7 +104,7 @@ def plot_guidance(out, flows, aims, apart, best, classes, *, target, labels, tit
                 axes.label_outer()
             panels[0].set_ylabel(f"{name}\n{stage.labels[1]}")
         for axes, weight, *both in zip(grid[0], WEIGHTS, apart, best, strict=True):
-            between = "W2² to the density {:.2g}\n(two samples of it {:.2g})".format(*both)
+            between = "W2² to the density {:#.2g}\n(two samples of it {:#.2g})".format(*both)
             axes.set_title(f"$w$ = {weight}\n{between}", fontsize=9)
         style.class_legend(figure, classes)
         style.set_title(figure, title, len(target[0]))
