@@ -7,6 +7,7 @@ class by itself would have, since its x0 follow the source as all do. Of coupled
 where classes are paired by themselves, by `couplings.optimal_by_class`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import machine  # noqa: F401  before MLX, which it makes fast
@@ -14,7 +15,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 
 from cfm import Method
-from guidance import labelled
+from likelihood import brings_jvp
 
 NOTHING = -1  # the label of a point of whose class nothing is known
 
@@ -42,3 +43,38 @@ class MethodWithClasses(Method):
         """The loss of these examples."""
         *examples, label = examples
         return self.plain.error(labelled(model, label), *examples)
+
+
+def labelled(field: Callable, label) -> "Labelled":
+    """The field(t, x) of some classes, from a field(t, x, label) that is told them.
+
+    Args:
+        field: a network of classes, or the exact field of points that have some.
+        label: (N,), one for every row of x, or () for all alike; negative for nothing known.
+    """
+    return (LabelledWithJvp if brings_jvp(type(field)) else Labelled)(field, label)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """See `labelled`."""
+
+    field: Callable
+    label: mx.array
+
+    def __call__(self, t, x):
+        """v(t, x | label), (N, D)."""
+        return self.field(t, x, label=self.label)
+
+    @property
+    def score(self) -> "Labelled":
+        """The score of these classes, likewise, where the field knows or has learned one."""
+        return Labelled(self.field.score, self.label)
+
+
+class LabelledWithJvp(Labelled):
+    """The field of classes of a network that tells its derivatives."""
+
+    def with_jvp(self, t, x, directions):
+        """v (N, D), and (∂v/∂x) ε (N, P, D), as `models.MLP.with_jvp`."""
+        return self.field.with_jvp(t, x, directions, label=self.label)

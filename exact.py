@@ -11,7 +11,7 @@ all is the mean of these, each as strong as the class is likely where x is.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import machine  # noqa: F401  before MLX, which it makes fast
@@ -119,7 +119,7 @@ class ExactVelocity:
     method: Method
     source: Mixture
     target: Mixture
-    labels: np.ndarray | None = None
+    labels: np.ndarray | None = field(default=None, compare=False)  # or it had no hash
 
     def __call__(self, t, x, label=None):
         """u(t, x), (N, D); with a label, (N,), that of the class of every row, or (), of all."""

@@ -22,7 +22,7 @@ def guided(field: Callable, of_class: Callable, weight: float) -> Callable:
 
     Args:
         field: of all classes together, field(t, x) → (N, D).
-        of_class: of one class, or of each row's own, likewise; see `labelled`.
+        of_class: of one class, or of each row's own, likewise.
         weight: w.
 
     Returns:
@@ -33,16 +33,6 @@ def guided(field: Callable, of_class: Callable, weight: float) -> Callable:
         return of_class if weight else field
     both = all(brings_jvp(type(each)) for each in (field, of_class))
     return (GuidedWithJvp if both else Guided)(field, of_class, float(weight))
-
-
-def labelled(field: Callable, label) -> Callable:
-    """The field(t, x) of these classes, from a field(t, x, label) that is told them.
-
-    Args:
-        field: a network of classes, or an exact field of points that have some.
-        label: (N,) int32, one for every row of x, or () for all alike.
-    """
-    return (LabelledWithJvp if brings_jvp(type(field)) else Labelled)(field, label)
 
 
 @dataclass(frozen=True)
@@ -68,28 +58,3 @@ class GuidedWithJvp(Guided):
         """v_w (N, D), and (∂v_w/∂x) ε (N, P, D), as `models.MLP.with_jvp`."""
         both = [each.with_jvp(t, x, directions) for each in (self.field, self.of_class)]
         return tuple(self._mix(*pair) for pair in zip(*both, strict=True))
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """See `labelled`."""
-
-    field: Callable
-    label: object
-
-    def __call__(self, t, x):
-        """v(t, x | label), (N, D)."""
-        return self.field(t, x, label=self.label)
-
-    @property
-    def score(self) -> Callable:
-        """The score of these classes, likewise, where the field knows or has learned one."""
-        return Labelled(self.field.score, self.label)
-
-
-class LabelledWithJvp(Labelled):
-    """The field of classes of a network that tells its derivatives."""
-
-    def with_jvp(self, t, x, directions):
-        """v (N, D), and (∂v/∂x) ε (N, P, D), as `models.MLP.with_jvp`."""
-        return self.field.with_jvp(t, x, directions, label=self.label)

@@ -202,8 +202,9 @@ def _report_points(run: Run):
 def _report_flow(run: Run, generated: Generated, loss: ExcessLoss | None, score: float | None):
     solution, distances = generated.solution, generated.distances
     if loss:
+        pairs = "fresh pairs, told no class," if run.classes else "fresh pairs"
         click.echo(
-            f"excess      loss of fresh pairs {loss.loss:.3f}, least possible "
+            f"excess      loss of {pairs} {loss.loss:.3f}, least possible "
             f"{quoted(loss.floor, loss.floor_error)}; excess "
             f"{quoted(loss.excess, loss.excess_error)}, velocity off by {loss.velocity_error:.1%}"
             + (f", score off by {score:.1%}" if score is not None else "")

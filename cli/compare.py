@@ -27,7 +27,7 @@ from cli.progress import overall_progress
 from cli.values import FIGURE
 from couplings import SinkhornWarning
 from figures.subject import target_sample
-from lab import budget, comparison, store, tables
+from lab import budget, by_class, comparison, store, tables
 from lab.config import FIRST, SOLVING_OPTIONS, TRAINING, Config, ConfigError
 from lab.run import Run
 from lab.values import OneOf, Whole
@@ -55,7 +55,15 @@ HISTOGRAMS = "divergence of histograms, nats"
     help="Solver; may be given several times. With --diffusion a stochastic one is among them, "
     "which follows the flows with noise.",
 )
-@config_options("method", "solver", "points", "network")
+@config_option(
+    "coupling",
+    names=("--coupling", "couplings"),
+    multiple=True,
+    default=[],
+    help="How source and target samples are paired; may be given several times, and every method "
+    "is trained by each.  [default: the method's own]",
+)
+@config_options("method", "solver", "coupling", "points", "network")
 @config_option("network", help="Network to train.", kind=OneOf(NETWORKS))
 @option(
     FIRST,
@@ -67,10 +75,10 @@ HISTOGRAMS = "divergence of histograms, nats"
 @option(
     FIRST,
     "--figure",
-    kind=OneOf(["paths", "budget"]),
+    kind=OneOf(["paths", "budget", "classes"]),
     default="paths",
-    help="What to draw: the paths of every flow by every solver, or quality against the number of "
-    "evaluations.",
+    help="What to draw: the paths of every flow by every solver, quality against the number of "
+    "evaluations, or how well points of conditional flows come out in their classes.",
 )
 @option(
     FIRST,
@@ -90,8 +98,8 @@ HISTOGRAMS = "divergence of histograms, nats"
 @out(
     None,
     FIGURE,
-    "Figure to write; the tables go beside it, .md and .csv.  [default: media/compare.png, or "
-    "media/budget.png]",
+    "Figure to write; the tables go beside it, .md and .csv.  [default: media/compare.png, "
+    "media/budget.png or media/classes.png]",
 )
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @device
@@ -101,6 +109,7 @@ def compare(
     checkpoints,
     methods,
     solvers,
+    couplings,
     nfe,
     figure,
     seeds,
@@ -121,8 +130,9 @@ def compare(
       python main.py compare --method cfm --method vp --method ot --solver euler --solver dopri5
       python main.py compare --solver euler --solver midpoint --solver rk4 --nfe 20 --seeds 5
       python main.py compare --figure budget --method cfm --method meanflow --method flowmap
+      python main.py compare --figure classes --conditional --method cfm --coupling ot
     """
-    out = out or Path("media", "budget.png" if figure == "budget" else "compare.png")
+    out = out or Path("media", f"{'compare' if figure == 'paths' else figure}.png")
     methods = methods or (() if checkpoints else ("cfm", "vp", "ot"))
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
     markdown, csv = (out.with_suffix(suffix) for suffix in (".md", ".csv"))
@@ -131,23 +141,28 @@ def compare(
             option = "nfe" if nfe else "ode_steps"
             raise ConfigError(option, "has no place in a budget, which tries many.")
         kept = _kept(context, checkpoints, options)
-        planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe, kept)
+        planned = comparison.plan(Config(**options), methods, solvers, seeds, nfe, kept, couplings)
+        if figure == "classes" and not all(runs[0].classes for runs in planned):
+            raise ConfigError("figure", "'classes' is drawn of flows that all are --conditional.")
     unnamed = dict.fromkeys([markdown, csv], tables.is_table)
     require_writable(out, inputs=[*inputs_of(planned[0][0]), *checkpoints], unnamed=unnamed)
     require_runs(*comparison.to_train(planned, kept))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
-    how = {"kept": kept, "measure": budget.measured if figure == "budget" else None}
+    measures = {"budget": budget.measured, "classes": by_class.measured}
+    how = {"kept": kept, "measure": measures.get(figure)}
     cells, ending = _compared(planned, retrain, processes or comparison.one_a_core(), **how)
     saved = [markdown, csv, out]
     if ending and any(path.exists() for path in saved):
         saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
-        table = budget.markdown(cells) if figure == "budget" else tables.markdown(cells)
+        tell = {"budget": budget, "classes": by_class}.get(figure, tables)
+        table = tell.markdown(cells)
         with after_training(store.FOLDER):
             if saved:
                 tables.write_markdown(markdown, table)
                 tables.write_csv(csv, cells)
-                (_draw_budget if figure == "budget" else _draw_paths)(cells, planned, out)
+                drawn = {"budget": _draw_budget, "classes": _draw_classes}
+                drawn.get(figure, _draw_paths)(cells, planned, out)
         _report(cells, table, saved, as_json)
     failed = [cell for cell in cells if cell.failure]
     _say_what_failed(failed)
@@ -182,7 +197,7 @@ def _kept(context, checkpoints, options: dict) -> list:
     solving["ode_steps"] = None
     kept = [store.load(path, **solving) for path in dict.fromkeys(checkpoints)]
     if kept:
-        for name in ("source", "target", "columns", "units"):
+        for name in ("source", "target", "columns", "label", "units"):
             if name not in given(context):
                 options[name] = getattr(kept[0].run.config, name)
     return kept
@@ -223,37 +238,67 @@ def _of_seeds(cells) -> str:
     return f", {seeds} seeds: mean, least and greatest" if seeds > 1 else ""
 
 
-def _classes(cell):
-    """Of the points that are drawn, None if they have none."""
-    from figures.style import Classes
-
-    return None if cell.labels is None else Classes(cell.run.classes, cell.labels)
-
-
 def _draw_paths(cells, planned, out: Path):
-    """The figure of the first seed."""
-    from figures.comparison import plot_comparison
-
-    first, rows = planned[0][0], {}
+    """Flows down and solvers across."""
+    rows = {}
     for runs in planned:
         rows.setdefault(runs[0].label, runs[0].title)
     drawn = {
-        (cell.run.label, cell.run.config.solver): (cell.paths, cell.caption, _classes(cell))
-        for cell in cells
-        if cell.run.config.seed == first.config.seed and not cell.failure
+        (cell.run.label, cell.run.config.solver): (cell, cell.caption)
+        for cell in _of_first_seed(cells, planned)
     }
+    _draw_grid(cells, planned, out, drawn, list(rows.items()), _solvers(planned))
+
+
+def _draw_classes(cells, planned, out: Path):
+    """Flows across and solvers down."""
+    runs = [runs[0] for runs in planned]
+    one_method = len({run.config.method for run in runs}) == 1
+    titles = {run.label: run.method.coupling.title if one_method else run.label for run in runs}
+    drawn = {
+        (cell.run.config.solver, titles[cell.run.label]): (cell, by_class.caption(cell))
+        for cell in _of_first_seed(cells, planned)
+    }
+    rows = [(solver, solver) for solver in _solvers(planned)]
+    _draw_grid(cells, planned, out, drawn, rows, [*titles.values()])
+
+
+def _solvers(planned) -> list[str]:
+    return list(dict.fromkeys(run.config.solver for runs in planned for run in runs))
+
+
+def _of_first_seed(cells, planned) -> list:
+    """The cells that are drawn."""
+    seed = planned[0][0].config.seed
+    return [cell for cell in cells if cell.run.config.seed == seed and not cell.failure]
+
+
+def _draw_grid(cells, planned, out: Path, drawn: dict, rows: list, columns: list):
+    """A panel for each of (row, column) → (cell, caption)."""
+    from figures.comparison import plot_comparison
+    from figures.style import Classes
+
+    first, flows = planned[0][0], {runs[0].label for runs in planned}
+    told = {
+        place: Classes(cell.run.classes, cell.labels)
+        for place, (cell, _) in drawn.items()
+        if cell.labels is not None
+    }
+    guidance = first.config.guidance
     plot_comparison(
         out,
-        drawn,
-        rows=list(rows.items()),
-        columns=list(dict.fromkeys(run.config.solver for runs in planned for run in runs)),
+        {place: (cell.paths, caption) for place, (cell, caption) in drawn.items()},
+        rows=rows,
+        columns=columns,
         targets=target_sample(first),
-        title=f"{first.source.name} to {first.target.name}",
+        title=f"{first.source.name} to {first.target.name}"
+        + (f", guidance {guidance:g}" if guidance != 1 else ""),
         names=(first.source.name, first.target.name),
         labels=first.target.columns,
         seed=first.config.seed,
-        seeds=len(planned) // len(rows),
+        seeds=len(planned) // len(flows),
         best=next(c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers),
+        classes=told,
     )
 
 

@@ -45,8 +45,7 @@ def evaluate(context, checkpoint, as_json, **changes):
     if as_json:
         click.echo(json.dumps(numbers | {"config": config}, indent=2, allow_nan=False))
         return
-    for of_class, each in numbers.pop("classes", {}).items():
-        numbers |= {f"{name} of {of_class}": value for name, value in each.items()}
+    numbers = by_class.flat(numbers)
     width = max(map(len, numbers))
     for name, value in numbers.items():
         shown = "–" if value is None else f"{value:.5g}" if isinstance(value, float) else value

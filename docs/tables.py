@@ -63,9 +63,10 @@ def sde_solvers():
 
 
 def datasets():
-    yield "name", "dimensions", "what it is", "density known"
+    yield "name", "dimensions", "what it is", "density known", "parts"
     for name, data in DATASETS.items():
-        yield f"`{name}`", str(data.dim), data.description, "yes" if data.log_prob else "no"
+        known, parts = "yes" if data.log_prob else "no", ", ".join(data.classes) or "–"
+        yield f"`{name}`", str(data.dim), data.description, known, parts
 
 
 def activations():

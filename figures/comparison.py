@@ -22,13 +22,13 @@ def plot_comparison(
     seed: int | None = None,
     seeds: int = 1,
     best: float | None = None,
+    classes: dict | None = None,
 ):
     """The paths of every method by every solver: methods down, solvers across.
 
     Args:
-        cells: (row key, column) -> (paths, caption, classes), paths (T, N, D) as for
-            `plot_trajectories`, and so the `style.Classes` of their points, or None. Where one is
-            missing, its panel says "not run". A caption may have $mathematics$.
+        cells: (row key, column) -> (paths, caption), paths (T, N, D) as for `plot_trajectories`.
+            Where one is missing, its panel says "not run". A caption may have $mathematics$.
         rows: (key, printed title) pairs.
         columns: names.
         targets: (M, D), a sample of the target.
@@ -37,11 +37,13 @@ def plot_comparison(
         seed: of the flows that are drawn, for the title.
         seeds: how many there are, of which only this one is drawn.
         best: W2² of two true samples, for the title.
+        classes: likewise -> the `style.Classes` of the points, whose colours they have then.
     """
     count = len(rows) * len(columns)
     shown = int(np.clip(900 // count, 30, 100))
-    cells = {key: (paths[:, : 8 * shown], *about) for key, (paths, *about) in cells.items()}
-    clouds = [cloud for paths, *_ in cells.values() for cloud in reach(paths, shown)]
+    classes = classes or {}
+    cells = {key: (paths[:, : 8 * shown], caption) for key, (paths, caption) in cells.items()}
+    clouds = [cloud for paths, _ in cells.values() for cloud in reach(paths, shown)]
     stage = Stage(clouds, targets, labels)
     side = min(2.4, 8.8 / len(columns))
     size = style.panels(len(rows), len(columns), side, side + 0.08)
@@ -50,7 +52,8 @@ def plot_comparison(
         grid = style.shared_axes(figure, len(rows), len(columns))
         for line, (key, row_title) in zip(grid, rows, strict=True):
             for axes, name in zip(line, columns, strict=True):
-                _draw_cell(axes, stage, cells.get((key, name)), shown, side / 5)
+                told = classes.get((key, name))
+                _draw_cell(axes, stage, cells.get((key, name)), shown, side / 5, told)
             line[0].set_ylabel(f"{style.wrapped(row_title, 11 * side)}\n{line[0].get_ylabel()}")
         for axes, name in zip(grid[0], columns, strict=True):
             above = {"xytext": (0, 17), "textcoords": "offset points", "ha": "center"}
@@ -61,14 +64,14 @@ def plot_comparison(
         which += f", the first of {seeds}" if seeds > 1 else ""
         above = "" if best is None else f"\nW₂² of two true samples {quoted(best, digits=2)}"
         style.set_title(figure, f"{title}{which}{above}", stage.dim)
-        most = max((paths.shape[1] for paths, *_ in cells.values()), default=0)
-        classes = next((told for *_, told in cells.values() if told), None)
-        style.legend(figure, names, f"{min(shown, most)} paths in each", stage.crosses, classes)
+        most = max((paths.shape[1] for paths, _ in cells.values()), default=0)
+        told = next(iter(classes.values()), None)
+        style.legend(figure, names, f"{min(shown, most)} paths in each", stage.crosses, told)
 
 
-def _draw_cell(axes, stage: Stage, cell, shown: int, scale: float):
+def _draw_cell(axes, stage: Stage, cell, shown: int, scale: float, classes):
     if cell:
-        paths, caption, classes = cell
+        paths, caption = cell
         stage.draw_flow(axes, paths, shown, scale, classes)
         axes.set_title(caption, fontsize=8, pad=4.5)
     else:

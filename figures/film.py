@@ -87,7 +87,7 @@ def animate(
     stage = Stage(reach(paths, SHOWN), target, labels)
     write = _write_mp4
     if suffix == ".gif":
-        tints = HUES if classes is None else np.concatenate([HUES, classes.palette[:16, :3]])
+        tints = np.concatenate([HUES, classes.colours[:16, :3]]) if classes else HUES
         write = partial(_write_gif, tints)
     with style.in_style(**{"figure.dpi": DPI[suffix]}), whole(out) as part:
         _, draw = _scene(stage, paths, times, title, names, classes)

@@ -2,9 +2,9 @@
 
 Colours are those of Okabe & Ito (2008), told apart by colour-blind readers too, and mean the same
 everywhere: the source is blue, what was generated vermilion, and time turns the one into the
-other; the target is light grey with a black outline. Where points have classes, each has a colour
-that is none of these. Every text that a caller gives, a title or a
-name, is drawn letter by letter and never read as mathematics.
+other; the target is light grey with a black outline; classes have colours that mean nothing else.
+Every text that a caller gives, a title or a name, is drawn letter by letter and never read as
+mathematics.
 """
 
 import io
@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-import matplotlib.colors
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.legend_handler import HandlerTuple
@@ -189,24 +188,35 @@ class Classes:
     labels: np.ndarray
 
     @property
-    def palette(self) -> np.ndarray:
-        """A colour for every class, (K, 4); of very many, along a rainbow."""
-        count = len(self.names)
-        if count <= len(CLASSES):
-            return matplotlib.colors.to_rgba_array(CLASSES[:count])
-        return matplotlib.colormaps["turbo"](np.linspace(0, 1, count))
+    def colours(self) -> np.ndarray:
+        """That of every class, (K, 4)."""
+        return class_colours(len(self.names))
 
     @property
     def hues(self) -> np.ndarray:
         """The colour of every point, (N, 4)."""
-        return self.palette[self.labels]
+        return self.colours[self.labels]
 
-    def marks(self, **look) -> dict:
-        """For a legend: a dot for every class, by its name; of very many, some for all."""
-        dots = [Line2D([], [], marker="o", ls="", ms=4, color=hue, **look) for hue in self.palette]
-        if len(dots) > MOST_NAMED:
-            return {f"{len(dots)} classes": tuple(dots[:: len(dots) // 8])}
-        return dict(zip((literal(name, LONGEST_NAME) for name in self.names), dots, strict=True))
+
+def class_colours(count: int) -> np.ndarray:
+    """A colour for every class, (K, 4): of more than a few, those of a rainbow."""
+    if count <= len(CLASSES):
+        return to_rgba_array(CLASSES[:count])
+    return matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count))
+
+
+def class_marks(names: Sequence[str]) -> dict:
+    """For a legend: a dot for every class, by its name; of very many, some for all."""
+    colours = class_colours(len(names))
+    dots = [Line2D([], [], marker="o", ls="", ms=4, color=colour) for colour in colours]
+    if len(dots) > MOST_NAMED:
+        return {f"{len(dots)} classes": tuple(dots[:: len(dots) // 8])}
+    return dict(zip((literal(name, LONGEST_NAME) for name in names), dots, strict=True))
+
+
+def class_legend(figure: Figure, names: Sequence[str]):
+    """Under the figure, the name of every class beside its colour."""
+    legend_of(figure, class_marks(names))
 
 
 def legend(
@@ -221,14 +231,14 @@ def legend(
         classes: of the generated points, and of their paths, which have their colours then.
     """
     source, target = (name and literal(name, LONGEST_NAME) for name in names)
-    hues = TIME(np.linspace(0, 1, 12)) if classes is None else classes.palette[:12]
+    hues = classes.colours[:12] if classes else TIME(np.linspace(0, 1, 12))
     line = tuple(Line2D([], [], lw=1.5, color=hue, solid_capstyle="projecting") for hue in hues)
     marks = {
         f"source: {source}": Line2D([], [], marker="o", ls="", ms=4, color=SOURCE),
         paths: line,
     }
     if classes:
-        marks |= classes.marks()
+        marks |= class_marks(classes.names)
     else:
         marks["generated"] = Line2D([], [], marker="o", ls="", ms=4, color=GENERATED)
     if crosses:
@@ -254,5 +264,5 @@ def legend_of(figure: Figure, marks: dict):
 def _columns(labels: list[str], room: float) -> int:
     """In how many columns, of one width each, a legend fits into room for so many letters."""
     longest = max(map(len, labels)) + 5  # five for a mark
-    tried = (len(labels), 2, 1) if len(labels) < 6 else range(len(labels), 0, -1)
+    tried = (len(labels), 2, 1) if len(labels) < 5 else range(len(labels), 0, -1)
     return next(n for n in tried if n == 1 or n * longest <= room)

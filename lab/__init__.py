@@ -4,6 +4,7 @@ values.py      the kinds of values that an option can have
 config.py      everything that describes a run, as one record of options
 sides.py       the source and the target that options name
 methods.py     the method that they name, and what it asks of both
+demands.py     what some options demand of the others
 run.py         what such a record stands for: a method, a source, a target
 settling.py    from options to a run: looked up, filled in, held against one another
 store.py       runs learned, kept in the folder runs/, and found there again

@@ -3,7 +3,7 @@
 Distances are in the units of the target, losses in those that the network sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import machine  # noqa: F401  before MLX, which it makes fast
@@ -12,11 +12,14 @@ import mlx.core as mx
 import numpy as np
 
 from exact import nearly_exact_velocity
-from guidance import labelled
-from lab.evaluation import EXCESS_PAIRS, W2_DRAWS, W2_POINTS, noise_keys, solve
+from classes import labelled
+from lab import tables
+from lab.comparison import Cell
+from lab.evaluation import EXCESS_PAIRS, W2_DRAWS, W2_POINTS, generate, noise_keys, solve
 from lab.run import Run
 from machine.keys import CLASSES, step_key
 from metrics import ExcessLoss, FlowDistances, excess_loss, flow_distances, share_in_class
+from odeint import OdeError
 
 TRUE_POINTS = 20_000  # of which the nearest says in which class a generated point has come out
 
@@ -111,3 +114,49 @@ def evaluate(run: Run, field) -> dict:
         return {}
     about = {"guidance": run.config.guidance, "right": share_right(run, found)}
     return about | {"classes": {each.name: each.numbers for each in found}}
+
+
+def flat(numbers: dict) -> dict:
+    """The same, those of a class each by a name of its own."""
+    numbers = dict(numbers)
+    for name, each in numbers.pop("classes", {}).items():
+        numbers |= {f"{name}: {what}": value for what, value in each.items()}
+    return numbers
+
+
+def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
+    """A cell of a comparison with the numbers of every class; `network` is not asked."""
+    if run.config.diffusion and run.no_score:
+        yield Cell(run, failure=run.no_score)
+        return
+    best = known.get(run.config.seed)
+    try:
+        made, numbers = generate(run, field, best), flat(evaluate(run, field))
+    except OdeError as error:
+        yield Cell(run, failure=str(error))
+        return
+    known[run.config.seed] = made.distances.best
+    of_all = {
+        "nfe": made.solution.nfe,
+        "w2_squared": made.distances.to_target,
+        "w2_squared_error": made.distances.error,
+        "w2_squared_of_true_samples": made.distances.best,
+    }
+    yield Cell(run, of_all | numbers, made.paths, made.labels)
+
+
+def caption(cell: Cell) -> str:
+    """What stands above its paths in a figure: how many are right, and W2² by class."""
+    distances = [cell.numbers[f"{name}: w2_squared"] for name in cell.run.classes]
+    ends = distances if len(distances) < 3 else [min(distances), max(distances)]
+    mark = ", " if len(distances) < 3 else " to "
+    return f"{cell.numbers['right']:.1%} right, W₂² {mark.join(f'{each:.2g}' for each in ends)}"
+
+
+def markdown(cells: list[Cell]) -> str:
+    """The table."""
+    columns = {"NFE": ("nfe", ".0f"), "W2²": ("w2_squared", ".3g"), "right": ("right", ".1%")}
+    for name in cells[0].run.classes:
+        columns[f"W2² of {name}"] = (f"{name}: w2_squared", ".3g")
+        columns[f"right of {name}"] = (f"{name}: right", ".1%")
+    return tables.markdown(cells, columns)

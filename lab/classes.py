@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 
 from files.cells import listed
-from guidance import guided, labelled
+from classes import labelled
+from guidance import guided
 from lab.run import Run
 from lab.values import shortened
 from lab.config import ConfigError

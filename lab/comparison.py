@@ -55,8 +55,12 @@ class Cell:
         return f"NFE {self.numbers['nfe']}, W₂² {found}"
 
 
-def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=()) -> list[list[Run]]:
+def plan(
+    config: Config, methods, solvers, seeds: int, nfe: int | None, kept=(), couplings=()
+) -> list[list[Run]]:
     """What is to be run: for every method and seed, and what is learned already, one run a solver.
+
+    Methods that have pairs are trained by each of the couplings, or by their own if none is given.
 
     All flows start from one source: unless one is named, from the one that all methods can.
     Stochastic solvers follow them with the noise of --diffusion, the others without; where there
@@ -76,19 +80,25 @@ def plan(config: Config, methods, solvers, seeds: int, nfe: int | None, kept=())
     if noise and not config.source and not all(learns_score(method) for method in methods):
         config = replace(config, source="normal")
 
-    def settled(method, seed, config):
-        changes = {"ode_steps": None, "solver": None, **_not_for(method)}
+    def settled(method, coupling, seed, config):
+        changes = {"ode_steps": None, "solver": None, "coupling": coupling, **_not_for(method)}
         return settle(replace(config, method=method, seed=seed, **changes))
 
-    if len({settled(method, config.seed, config).source.name for method in methods}) > 1:
+    flows = [(method, each) for method in methods for each in _couplings(method, couplings)]
+    if len({settled(*flow, config.seed, config).source.name for flow in flows}) > 1:
         config = replace(config, source="normal")
     seeds = range(config.seed, config.seed + seeds)
-    runs = [settled(method, seed, config) for method in methods for seed in seeds]
+    runs = [settled(*flow, seed, config) for flow in flows for seed in seeds]
     runs += [each.run for each in kept]
     _check_apart(runs)
     if noise and all(run.no_score for run in runs):
         raise ConfigError("diffusion", f"{runs[0].no_score}. {INSTEAD}")
     return [_by_each(run, solvers, nfe, config.ode_steps, noise) for run in runs]
+
+
+def _couplings(method: str, couplings) -> list:
+    """Those that a method is to be trained by, None for its own."""
+    return [None] if method in (CNF, REFLOW) or not couplings else list(dict.fromkeys(couplings))
 
 
 def _by_each(run: Run, solvers, nfe: int | None, steps: int | None, noise: float) -> list[Run]:

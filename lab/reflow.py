@@ -26,7 +26,7 @@ from odeint import odeint
 PAIRS, PARTS = 2**16, 8  # of a flow, and the parts in which they are solved
 TEACHER = "cfm"  # unless a checkpoint is named
 KEPT = (
-    *("source", "target", "columns", "units", "source_units", "target_units"),
+    *("source", "target", "columns", "label", "units", "source_units", "target_units"),
     *("network", "width", "depth", "activation", "seed"),
 )
 
@@ -48,6 +48,11 @@ def reflowed(run: Run, field, path, **options) -> Run:
         raise CheckpointError(
             f"'{path}' holds '{before.method}', a map and no flow: there is nothing to straighten "
             "in its steps"
+        )
+    if run.classes:
+        raise CheckpointError(
+            f"'{path}' holds a conditional flow, a flow for every class, and a rectified one is "
+            "told no classes"
         )
     if before.source == TRAINABLE:
         raise CheckpointError(

@@ -51,9 +51,19 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The method's name, and the round of a flow that was rectified several times."""
+        """The method's name, with its pairs where these are not its own, and the round of a flow
+        that was rectified several times."""
         rounds = len(self.config.ancestors)
-        return f"{self.config.method}{rounds}" if rounds > 1 else self.config.method
+        pairs = "" if self.has_own_pairs else f"-{self.config.coupling}"
+        return f"{self.config.method}{pairs}{rounds if rounds > 1 else ''}"
+
+    @property
+    def has_own_pairs(self) -> bool:
+        """Whether samples are paired as the method pairs them unless told otherwise."""
+        method = self.method
+        if method.name not in FLOWS:
+            return True
+        return method.coupling.name == FLOWS[method.name]().coupling.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -81,7 +91,7 @@ class Run:
     def title(self) -> str:
         """The method's name in print, with its coupling where that is not its own."""
         method = self.method
-        if method.name not in FLOWS or method.coupling.name == FLOWS[method.name]().coupling.name:
+        if self.has_own_pairs:
             rounds = len(self.config.ancestors)
             return f"{method.title}, {rounds} rounds" if rounds > 1 else method.title
         return f"{method.title}, {method.coupling.title}"
@@ -133,6 +143,6 @@ def without_effect(run: Run) -> dict[str, str]:
         say(f"{config.solver} takes {config.ode_steps:,} equal steps here", "rtol", "atol")
     if run.is_exact:
         training = ("steps", "batch_size", "regress", "optimizer", "lr", "schedule", "weight_decay")
-        say("the exact field is not trained", *training, "save_every", "retrain")
+        say("the exact field is not trained", "drop", *training, "save_every", "retrain")
         say("the exact field has no layers", "width", "depth", "activation")
     return reasons

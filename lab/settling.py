@@ -31,7 +31,8 @@ from lab.config import (
     Config,
     ConfigError,
 )
-from lab.methods import check_classes, check_marginal, method_of, remembered
+from lab.demands import check_classes, check_marginal
+from lab.methods import method_of, remembered
 from lab.run import Run, without_effect
 from lab.sides import sides_of
 from maps import MAPS, MapMethod

@@ -26,12 +26,14 @@ COLUMNS = {
 }
 
 
-def summary(cells: list[Cell]) -> dict[tuple[str, str], dict[str, list]]:
+def summary(cells: list[Cell], columns=COLUMNS) -> dict[tuple[str, str], dict[str, list]]:
     """(method, solver) → the numbers of every seed, in the order of the cells."""
     found: dict = {}
+    names = [name for name, _ in columns.values()]
+    names += [f"{name}_error" for name in names if name.endswith("w2_squared")]
     for cell in cells:
         numbers = found.setdefault((cell.run.label, cell.run.config.solver), {})
-        for name in (*(name for name, _ in COLUMNS.values()), "w2_squared_error"):
+        for name in names:
             value = cell.numbers.get(name)
             numbers.setdefault(name, []).extend([] if value is None else [value])
     return found
@@ -50,16 +52,16 @@ def heading(cells: list[Cell]) -> str:
     return f"{run.source.name} to {run.target.name}, {of_seeds}{apart}. ± is the {spread}."
 
 
-def markdown(cells: list[Cell]) -> str:
+def markdown(cells: list[Cell], columns=COLUMNS) -> str:
     """The table, with mean ± standard deviation over seeds; of one, W2² ± its standard error.
 
     Where some seeds failed, the number of the others stands behind.
     """
     seeds = len({cell.run.config.seed for cell in cells})
     lines = [heading(cells), ""]
-    lines += [f"| method | solver | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for (method, solver), numbers in summary(cells).items():
-        row = [_in_words(numbers, seeds, *column) for column in COLUMNS.values()]
+    lines += [f"| method | solver | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for (method, solver), numbers in summary(cells, columns).items():
+        row = [_in_words(numbers, seeds, *column) for column in columns.values()]
         lines.append(f"| {method} | {solver} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 

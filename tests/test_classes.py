@@ -6,9 +6,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from cfm import METHODS
-from classes import NOTHING, with_classes
+from classes import NOTHING, labelled, with_classes
 from datasets import DATASETS
-from guidance import labelled
 from models import MLP
 from training import _batches, train
 

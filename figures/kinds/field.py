@@ -80,7 +80,7 @@ def plot_field(out, velocity, box, title: str, times=TIMES, points=None, labels=
         draw = _over_time if dim == 1 else _in_the_plane
         draw(figure, velocity, box, times, clouds, style.axis_labels(labels, dim), classes)
         if classes:
-            style.legend_of(figure, classes.marks())
+            style.class_legend(figure, classes.names)
         style.set_title(figure, title)
 
 

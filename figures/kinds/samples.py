@@ -51,7 +51,7 @@ def plot_samples(
         show = _as_densities if dim == 1 else _as_dots
         show(grid, [*samples.values()], labels, shown, [None, target_classes, classes])
         if classes:
-            style.legend_of(figure, classes.marks())
+            style.class_legend(figure, classes.names)
         for axes, name in zip(grid, samples, strict=True):
             axes.set_title(name, fontsize=9)
             axes.label_outer()
@@ -61,7 +61,7 @@ def plot_samples(
 def _as_densities(grid, samples, labels, _, classes):
     limits = bounding_limits(*(points for points, _ in samples))
     for axes, (points, colour), told in zip(grid, samples, classes, strict=True):
-        for k, hue in enumerate([colour] if told is None else told.palette):
+        for k, hue in enumerate([colour] if told is None else told.colours):
             some = points if told is None else points[told.labels == k]
             x, density = density_line(some.ravel(), limits) if len(some) else ([], [])
             share = len(some) / len(points)

@@ -18,7 +18,7 @@ from PIL import Image
 from shared import PROGRAM
 
 from cli.values import Value, WritablePath
-from lab.values import Names, Number, OneOf, Whole
+from lab.values import Name, Names, Number, OneOf, Whole
 from main import main
 from training import load_training
 
@@ -51,6 +51,7 @@ def make_files(checkpoints: dict[str, Path]):
     Path("link.npy").symlink_to("points.npy")
     Path("empty.csv").touch()
     Path("words.csv").write_text("a,b\nc,d\n")
+    Path("kinds.csv").write_text("a,b,kind\n1,2,p\n3,5,q\n4,4,q\n")
     Path("notes.md").write_text("mine")
     Path("notes.png").write_text("mine")
     Path("damaged.npz").write_bytes(b"PK\x03\x04 and so on")
@@ -82,6 +83,8 @@ def _values(parameter: click.Parameter, names: list[str]):
     elif isinstance(kind, Number):
         parts = st.sampled_from([1e-9, 1e-3, 0.02, 0.5, 1])
         right = parts.map(lambda x: repr(kind.low + x * (kind.high - kind.low)))
+    elif isinstance(kind, Name):
+        right = st.sampled_from(["1", "a", "b", "kind", "upper", "lower"])
     elif isinstance(kind, Names):
         right = st.sampled_from(["1", "a,b", "2,1", "b", "x"])
     elif isinstance(kind, WritablePath):

@@ -13,6 +13,7 @@ import pytest
 from shared import QUICK, after_ctrl_c, newest, options_of, the_error
 
 from lab import comparison, store
+from lab.config import Config
 from odeint import StepBudgetError
 from solver import SOLVERS
 
@@ -308,3 +309,29 @@ def test_ctrl_c_keeps_what_is_trained_at_once(tmp_path):
     steps = {path.name.split("_")[0]: options_of(path) for path in (tmp_path / "runs").iterdir()}
     assert steps.keys() == {"cfm", "vp"}
     assert all(0 < config["trained_steps"] < 20_000 for config in steps.values())
+
+
+def test_couplings_are_compared_by_how_well_classes_come_out(compare, monkeypatch):
+    monkeypatch.setattr("lab.by_class.EXCESS_PAIRS", 16)
+    monkeypatch.setattr("lab.by_class.TRUE_POINTS", 200)
+    pairs = ["--coupling", "independent", "--coupling", "conditional-ot", "--coupling", "ot"]
+    options = ["--method", "cfm", *pairs, "--solver", "euler", "--ode-steps", "3"]
+    result = compare("--figure", "classes", "--conditional", *options)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(Path("media/classes.csv").read_text("utf-8").splitlines()))
+    assert [row["method"] for row in rows] == ["cfm", "cfm-conditional-ot", "cfm-ot"]
+    for row in rows:
+        right = [float(row[f"{name}: right"]) for name in ("upper", "lower")]
+        assert float(row["right"]) == pytest.approx(np.mean(right))
+        assert float(row["upper: w2_squared"]) > 0
+    head = "| method | solver | NFE | W2² | right | W2² of upper | right of upper |"
+    assert head in Path("media/classes.md").read_text(encoding="utf-8")
+    assert Path("media/classes.png").exists()
+    assert "--conditional" in the_error(compare("--figure", "classes", "--method", "cfm"))
+
+
+def test_a_method_without_pairs_is_compared_once():
+    methods, couplings = ["vp", "reflow"], ["independent", "ot"]
+    planned = comparison.plan(Config(), methods, ["euler"], 1, None, (), couplings)
+    assert [runs[0].label for runs in planned] == ["vp", "vp-ot", "reflow"]
+    assert [runs[0].title for runs in planned][1].endswith(", exact optimal transport")

@@ -36,6 +36,9 @@ def folder(tmp_path_factory):
             "lab.evaluation.PART": 50,
             "lab.evaluation.W2_POINTS": 8,
             "lab.evaluation.EXCESS_PAIRS": 8,
+            "lab.by_class.EXCESS_PAIRS": 8,
+            "lab.by_class.W2_POINTS": 8,
+            "lab.by_class.TRUE_POINTS": 20,
             "cli.datasets.GALLERY_POINTS": 20,
         }.items():
             patched.setattr(name, value)
@@ -44,7 +47,8 @@ def folder(tmp_path_factory):
         checkpoints = {}
         for target in ("moons", "points.csv"):
             Path("points.csv").write_text("a,b\n1,2\n3,5\n4,4\n")
-            done = CliRunner().invoke(main, [*QUICK, "--target", target, "--out", "a.png"])
+            told = ["--conditional"] if target == "moons" else []
+            done = CliRunner().invoke(main, [*QUICK, "--target", target, *told, "--out", "a.png"])
             assert done.exit_code == 0, done.output
             (path,) = Path("runs").iterdir()
             name = "flow" if target == "moons" else "points"

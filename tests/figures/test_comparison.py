@@ -3,7 +3,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 
+from figures import style
 from figures.comparison import plot_comparison
 from figures.gallery import plot_gallery
 
@@ -74,6 +76,21 @@ def test_the_largest_comparison_is_light(tmp_path, suffix):
     cells = {(i, j): (paths, "NFE 224, W₂² 0.058 ± 0.004") for i, _ in rows for j in columns}
     plot_comparison(tmp_path / f"a{suffix}", cells, rows, columns, paths[-1], "t")
     assert (tmp_path / f"a{suffix}").stat().st_size < 3_500_000
+
+
+def test_the_parts_of_datasets_have_colours(drawn):
+    """Every point that of its class, of few and of many; without classes that of a source."""
+    clouds = {name: rng.normal(size=(99, 2)) for name in "abc"}
+    which = {"a": np.arange(99) % 2, "b": np.arange(99) % 8}
+    first, many, none = drawn(plot_gallery, clouds, classes=which).axes[:3]
+    for axes, name, count in ((first, "a", 2), (many, "b", 8)):
+        colours = axes.collections[0].get_facecolors()[:, :3]
+        assert len(np.unique(colours, axis=0)) == count
+        for k in range(count):
+            np.testing.assert_array_equal(
+                colours[which[name] == k], np.tile(colours[k], (sum(which[name] == k), 1))
+            )
+    np.testing.assert_allclose(none.collections[0].get_facecolors()[0, :3], to_rgb(style.SOURCE))
 
 
 def test_datasets_are_drawn_on_one_scale_with_labels_around(drawn):

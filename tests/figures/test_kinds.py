@@ -55,6 +55,41 @@ def test_paths_lead_from_the_blue_source_to_vermilion_points(drawn):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", r"price_\$")
 
 
+def test_points_and_paths_have_the_colours_of_their_classes(drawn):
+    labels = rng.integers(0, 3, 500)
+    classes = style.Classes(("a", "b $", "c"), labels)
+    figure = drawn(plot_trajectories, PATHS, PATHS[-1], "t", shown=100, classes=classes)
+    lines, source, generated, _ = figure.axes[0].collections
+    expected = np.array([to_rgb(style.CLASSES[k]) for k in labels])
+    np.testing.assert_allclose(lines.get_colors()[:, :3], expected[:100])
+    assert lines.get_paths()[7].vertices == pytest.approx(PATHS[:, 7])
+    np.testing.assert_allclose(generated.get_facecolor()[:, :3], expected)
+    assert source.get_facecolor()[0, :3] == pytest.approx(to_rgb(style.SOURCE))
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["source: source", "100 paths", "a", r"b \$", "c", "target: target"]
+    assert list(style.class_marks([str(k) for k in range(40)])) == ["40 classes"]
+    assert len({*map(tuple, style.class_colours(40))}) == 40
+    few = style.class_colours(8)
+    assert not {*map(tuple, few)} & {(*to_rgb(c), 1) for c in (style.SOURCE, style.GENERATED)}
+
+
+def test_samples_of_classes(drawn):
+    labels = rng.integers(0, 2, 500)
+    classes = style.Classes(("a", "b"), labels)
+    about = {"classes": classes, "target_classes": classes}
+    figure = drawn(plot_samples, START, START + 1, START - 1, "t", **about)
+    for axes in figure.axes[1:]:
+        hues = axes.collections[0].get_facecolor()[:, :3]
+        np.testing.assert_allclose(hues, [to_rgb(style.CLASSES[k]) for k in labels])
+    line = [x[:, :1] for x in (START, START + 1, START - 1)]
+    axes = drawn(plot_samples, *line, "t", **about).axes[2]
+    areas = []
+    for shape in axes.collections:  # of a share of the points, as large as it is
+        x, height = shape.get_paths()[0].vertices.T
+        areas.append(height[height > 0].sum() * np.diff(np.unique(x)).mean())
+    np.testing.assert_allclose(areas, np.bincount(labels) / 500, atol=0.02)
+
+
 def test_the_outline_holds_nine_tenths_of_the_target(drawn):
     """Of a standard normal distribution: a circle of radius √(2 ln 10) = 2.15."""
     target = rng.normal(size=(200_000, 2))
