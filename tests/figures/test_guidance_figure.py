@@ -13,7 +13,7 @@ from figures.kinds import guidance
 from figures.registry import FIGURES
 from figures.subject import Subject
 from lab.config import Config
-from lab.run import settle
+from lab.settling import settle
 from lab.store import learn
 from metrics import w2_squared
 
