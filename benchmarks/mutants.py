@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = (
     *("solver.py", "ode/step.py", "ode/walk.py", "ode/gradients.py", "odeint.py", "cfm.py"),
     *("couplings.py", "likelihood.py", "exact.py", "distributions.py"),
-    *("noise.py", "sde.py", "maps.py", "optimizers.py"),
+    *("noise.py", "sde.py", "maps.py", "optimizers.py", "guidance.py"),
 )
 # the tests of a module are at its place in tests/, as test_MODULE.py, and these
 TESTS = {
