@@ -20,7 +20,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
 PATIENCE = 5.0  # seconds that the first has to fail for the same reason as another
 _errors = 2  # where a process that was silenced says why it ends
@@ -71,11 +71,18 @@ def summed(tree, share: float):
 
 
 def from_first(tree):
-    """What the first process has, in all of them: arrays of the same shapes; each has to ask."""
+    """What the first process has, in all of them: arrays of the same names and shapes.
+
+    Each has to ask. What was read from a file may have its names in another order.
+    """
     if count() == 1:
         return tree
-    mine = tree if is_first() else tree_map(mx.zeros_like, tree)
-    return tree_map(lambda leaf: mx.distributed.all_sum(leaf, group=_group()), mine)
+    found = {}
+    for name, leaf in sorted(tree_flatten(tree)):  # all must add up the same one at a time
+        mine = leaf if is_first() else mx.zeros_like(leaf)
+        found[name] = mx.distributed.all_sum(mine, group=_group())
+        mx.eval(found[name])
+    return tree_map_with_path(lambda name, _: found[name or ""], tree)
 
 
 def number_of_first(number: int) -> int:

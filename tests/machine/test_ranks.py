@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from shared import PROGRAM
 
+from lab import store
+from lab.config import Config
+from lab.settling import settle
 from machine import ranks
 
 LAUNCH = Path(sys.executable).parent / "mlx.launch"
@@ -107,6 +110,37 @@ def test_two_processes_learn_the_weights_of_one(program, how):
 
 
 @pytest.mark.slow
+def test_what_only_the_first_has_is_enough(program):
+    """A training goes on to the weights it would have had, though the second has no runs/."""
+    how = ["--steps", "60", "--batch-size", "65"]
+    assert program(*SMALL, *how).exit_code == 0
+    (path,) = Path("runs").iterdir()
+    alone = mx.load(str(path))
+    path.unlink()
+
+    def stop(history):
+        if history.steps == 30:
+            signal.raise_signal(signal.SIGINT)
+
+    run = settle(Config(width=8, depth=1, steps=60, batch_size=65))
+    assert store.learn(run, stop, save_every=30).history.interrupted
+    process = launched(*how, before=apart())
+    output, errors = process.communicate(timeout=300)
+    assert "60 steps, resumed after 30" in output, output + errors
+    assert list(Path("runs").iterdir()) == [path] and not Path("elsewhere/runs").exists()
+    together = mx.load(str(path))
+    for name in alone.keys() - {"losses.step", "losses.loss"}:  # looked at elsewhere, too
+        np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def apart() -> list[str]:
+    """What to begin the processes by so that the second is in a folder of its own."""
+    Path("elsewhere").mkdir()
+    Path("one.sh").write_text('[ "$MLX_RANK" = 1 ] && cd elsewhere\nexec "$@"\n')
+    return ["bash", "one.sh"]
+
+
+@pytest.mark.slow
 def test_a_straightened_flow_learns_from_the_first_process():
     """Only that has the flow to learn from; the pairs are the same for all."""
     process = launched("--method", "reflow", "--steps", "20", "--batch-size", "64")
@@ -164,14 +198,11 @@ def test_bad_input_is_answered_once():
 
 
 @pytest.mark.slow
-def test_one_that_cannot_begin_says_why(tmp_path):
+def test_one_that_cannot_begin_says_why():
     """Where another machine lacks a file that the first has, both say what they know."""
     Path("points.csv").write_text("x,y\n" + "".join(f"{n},{n % 7}\n" for n in range(50)))
-    Path("elsewhere").mkdir()
-    Path("one.sh").write_text('[ "$MLX_RANK" = 1 ] && cd elsewhere\nexec "$@"\n')
-    _, errors = launched("--target", "points.csv", before=["bash", "one.sh"]).communicate(
-        timeout=120
-    )
+    process = launched("--target", "points.csv", before=apart())
+    _, errors = process.communicate(timeout=300)
     assert "'points.csv' cannot be read: it does not exist" in errors
 
 
