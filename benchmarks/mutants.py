@@ -159,7 +159,8 @@ def main(modules, sample, seed):
             if sample and sample < len(found):
                 found = random.Random(seed).sample(found, sample)
             noticed = 0
-            for about, changed in found:
+            for tried, (about, changed) in enumerate(found):
+                click.echo(f"{module}: {noticed} of {tried} noticed", err=True)
                 write(copy / module, changed)
                 if notice(copy, tests, limit):
                     noticed += 1

@@ -207,7 +207,7 @@ def _pictures(draw, count, progress) -> Iterator[np.ndarray]:
 def _write_gif(tints, path, draw, count, fps, progress):
     """All frames by one palette, chosen for five of them; not dithered, which would flicker."""
     some = Image.fromarray(np.vstack([draw(k * (count - 1) // 4) for k in range(5)]))
-    colours = np.reshape(some.quantize(60).getpalette(), (-1, 3))
+    colours = np.reshape(some.quantize(60).getpalette(), (-1, 3))[:60]  # old Pillows give 256
     colours[colours.min(axis=1) > 247] = 255  # or the page would be off-white
     palette = Image.new("P", (1, 1))
     pale = np.concatenate([part + (1 - part) * tints for part in PALE])

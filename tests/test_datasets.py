@@ -111,6 +111,17 @@ def test_samples(name):
     assert mx.array_equal(first, dataset.sample(5))
 
 
+def test_a_number_that_is_rounded_up_to_one_is_of_the_last_component(monkeypatch):
+    monkeypatch.setattr("distributions.stratified", lambda n, key: mx.ones(n))
+    x = np.array(DATASETS["8gaussians"].sample(100, mx.random.key(0)))
+    last = np.array(DATASETS["8gaussians"].mixture.means[-1])
+    assert np.linalg.norm(x - last, axis=1).max() < 6 * DATASETS["8gaussians"].mixture.std
+
+
+def test_dimensions_are_counted_from_one():
+    assert DATASETS["gaussian4d"].columns == ("x1", "x2", "x3", "x4")
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_order_of_a_sample_is_random(name):
     """Any part of a sample is a sample: the two halves have the same moments."""
@@ -318,6 +329,7 @@ def test_a_few_points(tmp_path):
     all_of_them = a_few_points(data, 10, mx.random.key(0))
     np.testing.assert_array_equal(np.sort(all_of_them.points, axis=0), data.points)
     assert a_few_points(data, 100, mx.random.key(0)).name == "10 points of p"
+    assert a_few_points(data, 2, mx.random.key(0)).name == "2 points of p"
     assert a_few_points(data, 1, mx.random.key(0)).name == "1 point of p"
     run = settle(Config(target=str(tmp_path / "p.npy"), network="exact", points=100))
     assert run.config.points == 10 and run.target.name == "10 points of p"

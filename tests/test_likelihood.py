@@ -135,8 +135,15 @@ def test_all_probes_are_carried_in_one_solve():
 def test_errors_without_probes_to_compare():
     x = mx.array(points(3), mx.float32)
     for how, expected in (({}, 0), ({"divergence": "hutchinson", "probes": 1}, np.nan)):
-        _, error = log_prob(linear, x, NORMAL.log_prob, error=True, **how)
+        how["key"] = mx.random.key(0)
+        found, error = log_prob(linear, x, NORMAL.log_prob, error=True, **how)
         np.testing.assert_array_equal(np.array(error), np.full(3, expected))
+        alone = log_prob(linear, x, NORMAL.log_prob, **how)
+        np.testing.assert_array_equal(np.array(found), np.array(alone))
+
+
+def test_it_is_trained_from_any_source_that_has_a_density():
+    assert not MaximumLikelihood(DATASETS["8gaussians"].log_prob).normal_source
 
 
 def test_the_density_integrates_to_one():
