@@ -211,7 +211,8 @@ def class_marks(names: Sequence[str]) -> dict:
     dots = [Line2D([], [], marker="o", ls="", ms=4, color=colour) for colour in colours]
     if len(dots) > MOST_NAMED:
         return {f"{len(dots)} classes": tuple(dots[:: len(dots) // 8])}
-    return dict(zip((literal(name, LONGEST_NAME) for name in names), dots, strict=True))
+    words = (f"class {name}" if name.isdigit() else name for name in names)
+    return {literal(word, LONGEST_NAME): dot for word, dot in zip(words, dots, strict=True)}
 
 
 def class_legend(figure: Figure, names: Sequence[str]):
