@@ -24,7 +24,7 @@ import click
 ROOT = Path(__file__).parents[1]
 MODULES = (
     *("solver.py", "ode/step.py", "ode/walk.py", "ode/gradients.py", "odeint.py", "cfm.py"),
-    *("couplings.py", "likelihood.py", "exact.py", "distributions.py"),
+    *("couplings.py", "likelihood.py", "exact.py", "guidance.py", "distributions.py"),
 )
 # the tests of a module are at its place in tests/, as test_MODULE.py, and these
 TESTS = {
