@@ -33,7 +33,7 @@ SOURCE, GENERATED, INK = "#0072B2", "#D55E00", "#000000"
 TARGET, TARGET_DOTS, GRID = "#C4C4C4", "#8C8C8C", "#E5E5E5"
 TIME = LinearSegmentedColormap.from_list("time", [SOURCE, GENERATED])
 DENSITY = "magma"
-# The rest of Okabe & Ito (2008), and three of Tol (2021) that keep apart from these.
+# The rest of Okabe & Ito (2008), and three of Paul Tol's that keep apart from these.
 CLASSES = (
     *("#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#332288", "#999933", "#882255", "#F0E442"),
@@ -211,7 +211,8 @@ def class_marks(names: Sequence[str]) -> dict:
     dots = [Line2D([], [], marker="o", ls="", ms=4, color=colour) for colour in colours]
     if len(dots) > MOST_NAMED:
         return {f"{len(dots)} classes": tuple(dots[:: len(dots) // 8])}
-    return dict(zip((literal(name, LONGEST_NAME) for name in names), dots, strict=True))
+    words = (f"class {name}" if name.isdigit() else name for name in names)
+    return {literal(word, LONGEST_NAME): dot for word, dot in zip(words, dots, strict=True)}
 
 
 def class_legend(figure: Figure, names: Sequence[str]):
