@@ -48,7 +48,6 @@ def plot_comparison(
     side = min(2.4, 8.8 / len(columns))
     size = style.panels(len(rows), len(columns), side, side + 0.08)
     size |= {"width": max(size["width"], NARROWEST), "height": size["height"] + ABOVE}
-    size["height"] += 0.45 if classes and len(rows) == 1 else 0  # for a legend in two lines
     with style.drawing(out, **size, **{"savefig.dpi": 200 if count <= 6 else 150}) as figure:
         grid = style.shared_axes(figure, len(rows), len(columns))
         for line, (key, row_title) in zip(grid, rows, strict=True):
