@@ -24,7 +24,7 @@ import mlx.core as mx
 
 from couplings import COUPLINGS, Coupling, of_a_flow
 from machine.keys import as_key
-from layers import column
+from learning.layers import column
 
 
 @dataclass(frozen=True)

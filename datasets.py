@@ -12,7 +12,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 import numpy as np
 
-from distributions import (
+from data.distributions import (
     Dataset,
     Mixture,
     curve,
@@ -22,7 +22,7 @@ from distributions import (
     standard_normal,
 )
 from machine.keys import stratified
-from points import Points, Units, a_few_points, load_points
+from data.points import Points, Units, a_few_points, load_points
 
 __all__ = ["DATASETS", "Dataset", "Mixture", "Points", "Units", "a_few_points", "curve"]
 __all__ += ["gaussian", "gaussian_mixture", "load_points", "standard_normal"]

@@ -21,10 +21,10 @@ import numpy as np
 
 from cfm import Method
 from datasets import Dataset, Mixture, Points
-from distributions import middles, split
+from data.distributions import middles, split
 from machine.elementary import exp_negative
 from machine.streams import rowwise
-from layers import column
+from learning.layers import column
 
 OUTLINE = 1024  # Gaussians that stand for a curve
 CLOUD = 8192  # Gaussians that stand for another target of one or two dimensions

@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 
 from files.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from models import build, describe
-from optimizers import OPTIMIZERS
+from learning.optimizers import OPTIMIZERS
 
 
 @dataclass
@@ -30,7 +30,7 @@ class TrainingState:
         weights: the network's, as training changes them.
         averaged: their moving average, which the network ends with.
         optimizer: the state of the optimizer.
-        optimizer_name: which that is, of `optimizers.OPTIMIZERS`.
+        optimizer_name: which that is, of `learning.optimizers.OPTIMIZERS`.
         losses: see `History`.
         seconds: wall time that all steps took.
     """

@@ -45,7 +45,7 @@ from cli.page import page
 from cli.reflow import reflow
 from cli.sample import sample
 from cli.values import FIGURE
-from points import name_of
+from data.points import name_of
 from figures.registry import FIGURES
 from figures.subject import Subject
 from files.checkpoints import CheckpointError

@@ -3,7 +3,7 @@
 A network is an `mlx.nn.Module` that takes t as a 0-d array, (N,) or (N, 1), and x as (N, D), and
 returns (N, D). One that is made for classes is told them by `label`, () or (N,), each a number from
 0; a negative one, or no label at all, says that nothing is known. `NETWORKS` is what the command
-line offers; adding one is adding an entry. What they are made of is in `layers.py`.
+line offers; adding one is adding an entry. What they are made of is in `learning/layers.py`.
 """
 
 import inspect
@@ -16,7 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from layers import (
+from learning.layers import (
     ACTIVATIONS,
     affine,
     beside,

@@ -25,7 +25,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 
 from cfm import Method
-from layers import column
+from learning.layers import column
 
 LATEST = 1 - 1e-4  # of a stochastic equation's coefficients, which later may be 0 / 0
 

@@ -1,10 +1,10 @@
 """The training loop.
 
-`train` fits a network to a method's loss, by one of `optimizers.py`, and leaves it with the moving
-average of its weights. What many steps are shown is drawn in one compiled call, each step's from
-its own key, beside the steps before; the rest of a step (loss, gradient, update, average) is a
-second one. The host waits only where somebody looks at the loss. Training that was stopped can go
-on to exactly the weights it would have had; `keeping.py` keeps what that takes.
+`train` fits a network to a method's loss, by one of `learning/optimizers.py`, and leaves it with
+the moving average of its weights. What many steps are shown is drawn in one compiled call, each
+step's from its own key, beside the steps before; the rest of a step (loss, gradient, update,
+average) is a second one. The host waits only where somebody looks at the loss. Training that was
+stopped can go on to exactly the weights it would have had; `keeping.py` keeps what that takes.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from machine.interrupts import deferred_interrupt
 from machine.keys import step_key
 from machine.streams import beside, in_parts
 from models import parameter_count
-from optimizers import LR_SCHEDULES, OPTIMIZERS
+from learning.optimizers import LR_SCHEDULES, OPTIMIZERS
 from ode.walk import OdeError
 
 __all__ = ["History", "TrainingState", "train"]
@@ -127,7 +127,7 @@ def train(
         source, target: datasets, or anything with sample(n, key).
         steps: updates to make, in all.
         batch_size: pairs a step.
-        optimizer: a name in `optimizers.OPTIMIZERS`.
+        optimizer: a name in `learning.optimizers.OPTIMIZERS`.
         lr: the largest learning rate; the optimizer's own if None.
         schedule: what becomes of it over the steps, a name in `LR_SCHEDULES`.
         weight_decay: the part of the weights that a step takes off, in learning rates (Loshchilov &

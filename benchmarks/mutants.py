@@ -27,8 +27,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = (
     *("solver.py", "ode/step.py", "ode/walk.py", "ode/gradients.py", "odeint.py", "cfm.py"),
-    *("couplings.py", "likelihood.py", "exact.py", "distributions.py"),
-    *("noise.py", "sde.py", "maps.py", "optimizers.py", "guidance.py"),
+    *("couplings.py", "likelihood.py", "exact.py", "data/distributions.py"),
+    *("noise.py", "sde.py", "maps.py", "learning/optimizers.py", "guidance.py"),
 )
 # the tests of a module are at its place in tests/, as test_MODULE.py, and these
 TESTS = {
@@ -36,7 +36,7 @@ TESTS = {
     "ode/step.py": ["tests/test_odeint.py"],
     "ode/walk.py": ["tests/test_odeint.py"],
     "ode/gradients.py": ["tests/test_odeint.py"],
-    "distributions.py": ["tests/test_datasets.py"],
+    "data/distributions.py": ["tests/test_datasets.py"],
 }
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(

@@ -93,7 +93,7 @@ def ours(data: dict, method: str, seed: int):
 
     from cfm import METHODS
     from datasets import Points
-    from points import units_of
+    from data.points import units_of
     from lab.config import Config
     from lab.settling import settle
     from lab.store import new_model

@@ -19,8 +19,8 @@ from cfm import METHODS, REFLOW, rectified
 from couplings import COUPLINGS
 from datasets import DATASETS
 from maps import MAPS
-from layers import ACTIVATIONS
-from optimizers import OPTIMIZERS
+from learning.layers import ACTIVATIONS
+from learning.optimizers import OPTIMIZERS
 from sde import SDE_SOLVERS
 from solver import SOLVERS
 

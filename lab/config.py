@@ -16,13 +16,13 @@ from cfm import METHODS, REFLOW
 from couplings import COUPLINGS
 from datasets import DATASETS, Units
 from files.tables import SUFFIXES
-from layers import ACTIVATIONS
+from learning.layers import ACTIVATIONS
 from lab.values import Name, Names, Number, OneOf, Whole, YesOrNo, shortened
 from likelihood import DIVERGENCES
 from maps import MAPS
 from models import NETWORKS, TRAINABLE
 from odeint import GRADIENTS
-from optimizers import LR_SCHEDULES, OPTIMIZERS
+from learning.optimizers import LR_SCHEDULES, OPTIMIZERS
 from sde import SDE_SOLVERS
 from solver import SOLVERS
 

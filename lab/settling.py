@@ -37,7 +37,7 @@ from lab.run import Run, without_effect
 from lab.sides import sides_of
 from maps import MAPS, MapMethod
 from models import NETWORKS
-from optimizers import OPTIMIZERS
+from learning.optimizers import OPTIMIZERS
 from sde import SDE_SOLVERS
 from solver import SOLVERS
 

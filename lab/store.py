@@ -43,9 +43,9 @@ CHECK_EVERY, CHECKED = 100, 64  # steps between finer solves, and points in each
 MOST_GAINED = 0.2  # nats: by so much a training's loss may be better than that of a finer solve
 ROOT = Path(__file__).parents[1]
 DECISIVE = (  # code that training depends on,
-    *("cfm.py", "classes.py", "couplings.py", "datasets.py", "distributions.py", "exact.py"),
-    *("keeping.py", "layers.py", "maps.py", "models.py", "optimizers.py", "training.py"),
-    *("points.py", "files/*.py", "machine/*.py"),
+    *("cfm.py", "classes.py", "couplings.py", "datasets.py", "exact.py", "keeping.py"),
+    *("maps.py", "models.py", "training.py"),
+    *("data/*.py", "learning/*.py", "files/*.py", "machine/*.py"),
     *("lab/config.py", "lab/methods.py", "lab/reflow.py", "lab/run.py", "lab/settling.py"),
     *("lab/sides.py", "lab/store.py"),
 )

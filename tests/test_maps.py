@@ -9,7 +9,7 @@ from mlx.utils import tree_map
 
 from datasets import DATASETS
 from maps import MAPS, in_steps
-from layers import ACTIVATIONS
+from learning.layers import ACTIVATIONS
 from models import MLP, Plain
 from odeint import odeint
 from training import train

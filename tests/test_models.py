@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from layers import ACTIVATIONS
+from learning.layers import ACTIVATIONS
 from machine.elementary import tanh
 from models import (
     MLP,

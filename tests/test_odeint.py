@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
-from distributions import standard_normal
+from data.distributions import standard_normal
 from likelihood import log_prob, sample_with_log_prob, velocity_and_divergence
 from models import MLP
 from odeint import GRADIENTS, NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint

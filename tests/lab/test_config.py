@@ -14,7 +14,7 @@ from lab.settling import settle
 from lab.values import Name, Names, Number, OneOf, Whole, YesOrNo
 from maps import MAPS
 from models import NETWORKS
-from optimizers import OPTIMIZERS
+from learning.optimizers import OPTIMIZERS
 
 
 def test_every_field_is_an_option_with_a_whole_sentence():

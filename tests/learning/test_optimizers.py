@@ -7,7 +7,7 @@ import pytest
 from mlx.utils import tree_flatten
 from scipy.optimize import linprog
 
-from optimizers import LR_SCHEDULES, OPTIMIZERS, POLYNOMIALS, Muon, orthogonal
+from learning.optimizers import LR_SCHEDULES, OPTIMIZERS, POLYNOMIALS, Muon, orthogonal
 
 LEAST, COARSE = 0.005, 0.495  # what the polynomials begin with, and how near to 1 they end
 

@@ -17,7 +17,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 import numpy as np
 
-from distributions import Dataset
+from data.distributions import Dataset
 from files.tables import read_labelled
 
 LONGEST_NAME = 40  # letters of a file's name, since file systems have a limit, of 255 bytes mostly
