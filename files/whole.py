@@ -26,6 +26,9 @@ def whole(path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as error:  # a full disk does not say which file it has no room for
+        error.filename = error.filename or str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -79,8 +79,9 @@ KINDS = {
 def test_a_full_disk_leaves_what_was_there(tmp_path, name):
     out = tmp_path / name
     write = KINDS[name](out)
-    with full_disk(), pytest.raises(OSError, match="File too large"):
+    with full_disk(), pytest.raises(OSError, match="File too large") as caught:
         write()
+    assert caught.value.filename == str(out)
     assert not list(tmp_path.iterdir())
     out.write_text("the old one")
     with full_disk(), pytest.raises(OSError, match="File too large"):

@@ -115,6 +115,13 @@ def test_controller():
     assert Controller(safety=2.0).factor(5, 1.01, 1.0) == 1.0  # a refused step is not made longer
 
 
+@pytest.mark.parametrize("order", [2, 3, 5, 8])
+def test_steps_of_the_settled_error_are_left_as_long_as_they_are(order):
+    settled = Controller().settled(order)
+    assert 0.1 < settled < 0.9
+    assert Controller().factor(order, settled, settled) == pytest.approx(1, rel=1e-12)
+
+
 def test_combinations_of_one_shape_after_those_of_another():
     for shape in ((3, 2), (9, 1), (1, 2), (4, 1, 3), (2,), (1,)):
         stages = [mx.full(shape, float(k)) for k in range(12)]
