@@ -17,6 +17,7 @@ from cli.options import (
     usage_errors,
     warn,
     warn_of_other_points,
+    with_noise,
 )
 from cli.values import FIGURE
 from lab import evaluation, store
@@ -29,6 +30,7 @@ from metrics import quoted
 
 @command
 @checkpoint
+@config_option("guidance", section=FIRST, otherwise="the run's")
 @config_option("divergence", section=FIRST)
 @config_option("probes", section=FIRST)
 @option(
@@ -41,7 +43,7 @@ from metrics import quoted
 @out(None, FIGURE, "Figure to write, .png, .pdf or .svg.  [default: media/density_CHECKPOINT.png]")
 @device
 @click.pass_context
-def density(context, checkpoint, out, samples, **how):
+def density(context, checkpoint, out, samples, guidance, **how):
     """Draw the density that a flow has learned, beside the true one.
 
     \b
@@ -51,7 +53,7 @@ def density(context, checkpoint, out, samples, **how):
     from figures.kinds.density import densities, plot_density
 
     with usage_errors():
-        learned = store.load(checkpoint, diffusion=0.0)  # densities are the flow's alone
+        learned = store.load(checkpoint, guidance=guidance, diffusion=0.0)  # no noise in a density
         run, drawable = learned.run, learned.run.target.dim <= 2
         if out and not drawable:
             raise ConfigError(
@@ -59,7 +61,7 @@ def density(context, checkpoint, out, samples, **how):
                 f"'{out}' cannot be drawn: the flow has {run.target.dim} dimensions, and "
                 "densities of one and two are.",
             )
-        out = out or Path("media", f"density_{checkpoint.stem}.png")
+        out = out or Path("media", f"density_{checkpoint.stem}{with_noise(run)}.png")
         require_writable(out, inputs=[checkpoint, *inputs_of(run)])
         warn_of_other_points(run)
         if how["divergence"] == "exact" and "probes" in given(context):
