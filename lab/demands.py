@@ -12,7 +12,11 @@ def check_classes(config: Config, method, target: Dataset):
     """Raise a ConfigError for a conditional run that cannot be, or for what only such a run has."""
     if not config.conditional:
         if config.guidance != 1:
-            raise ConfigError("guidance", "is that of a class, which only --conditional can tell.")
+            raise ConfigError(
+                "guidance",
+                f"'{config.guidance:g}' leads to a class, and without --conditional the network is "
+                "told none; 1 is all that is allowed.",
+            )
         if method.coupling.by_class:
             raise ConfigError(
                 "coupling",
