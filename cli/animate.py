@@ -25,7 +25,7 @@ from cli.progress import overall_progress
 from cli.values import WritablePath
 from figures.style import Classes
 from figures.subject import target_sample
-from lab import evaluation, store
+from lab import following, store
 from lab.config import SOLVING
 from lab.values import Number, Whole
 
@@ -62,9 +62,9 @@ def animate(context, checkpoint, out, seconds, **changes):
     if out.suffix.lower() == ".html" and "seconds" in given(context):
         warn("--seconds has no effect: whoever looks at a page sets its pace")
     with usage_errors():
-        run, paths = learned.run, evaluation.paths(learned.run, learned.field)
+        run, paths = learned.run, following.paths(learned.run, learned.field)
         target = target_sample(run) if run.target.known else None
-        told = evaluation.labels_of_paths(run, paths.shape[1])
+        told = following.labels_of_paths(run, paths.shape[1])
     about = {"title": run.flow, "names": (run.source.name, run.target.name), "target": target}
     about["labels"] = run.target.columns
     about["classes"] = None if told is None else Classes(run.classes, np.array(told))

@@ -20,9 +20,10 @@ from cli.options import (
     with_noise,
 )
 from cli.values import FIGURE
-from lab import evaluation, store
+from lab import store
 from lab.config import FIRST, ConfigError
-from lab.evaluation import W2_POINTS, Likelihood
+from lab.densities import Likelihood, likelihood_of_target
+from lab.evaluation import W2_POINTS
 from lab.run import Run
 from lab.values import Whole
 from metrics import quoted
@@ -66,7 +67,7 @@ def density(context, checkpoint, out, samples, guidance, **how):
         warn_of_other_points(run)
         if how["divergence"] == "exact" and "probes" in given(context):
             warn("--probes has no effect: the exact divergence needs no probes")
-        likelihood = evaluation.likelihood_of_target(run, learned.field, samples, **how)
+        likelihood = likelihood_of_target(run, learned.field, samples, **how)
         drawn = densities(run, learned.field) if drawable else None
     click.echo(f"checkpoint  {checkpoint}")
     _report(likelihood, run, samples)

@@ -22,7 +22,7 @@ from cli.values import WritablePath
 from datasets import Points
 from files.cells import listed
 from files.rows import write_rows
-from lab import evaluation, store
+from lab import following, store
 from lab.classes import place_of
 from lab.config import FIRST
 from lab.values import Name, Whole
@@ -77,7 +77,7 @@ def sample(checkpoint, out, of_class, log_prob, samples, **changes):
         names += ["class"] if run.classes and label is None else []
         digits = 17 if isinstance(run.target, Points) else 9
         with overall_progress(samples, "sampling") as show:
-            parts = evaluation.sample_in_parts(run, learned.field, samples, log_prob, label)
+            parts = following.sample_in_parts(run, learned.field, samples, log_prob, label)
             write_rows(out, _shown(parts, show), samples, names, digits)
     many = f"{samples:,} point{'s' if samples > 1 else ''}"
     many += f" of class {of_class}" if of_class else ""

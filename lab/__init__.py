@@ -9,7 +9,9 @@ run.py         what such a record stands for: a method, a source, a target
 settling.py    from options to a run: looked up, filled in, held against one another
 store.py       runs learned, kept in the folder runs/, and found there again
 classes.py     which class each point is of, and what carries it there
-evaluation.py  what a run's flow does with fresh samples, and how good that is
+densities.py   how likely a run's flow makes points
+following.py   how points follow it
+evaluation.py  how good it is, in numbers
 by_class.py    how good each class is
 reflow.py      flows that are straightened
 comparison.py  methods against solvers

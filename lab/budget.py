@@ -12,7 +12,8 @@ import numpy as np
 
 from lab.classes import draw_labels, label_keys
 from lab.comparison import Cell
-from lab.evaluation import W2_DRAWS, noise_keys, solve, target_distances
+from lab.evaluation import target_distances
+from lab.following import W2_DRAWS, noise_keys, solve
 from lab.run import Run
 from lab.settling import solved_by
 from lab.tables import heading

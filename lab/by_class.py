@@ -15,7 +15,8 @@ from exact import nearly_exact_velocity
 from classes import labelled
 from lab import tables
 from lab.comparison import Cell
-from lab.evaluation import EXCESS_PAIRS, W2_DRAWS, W2_POINTS, generate, noise_keys, solve
+from lab.evaluation import EXCESS_PAIRS, W2_POINTS, generate
+from lab.following import W2_DRAWS, noise_keys, solve
 from lab.run import Run
 from machine.keys import CLASSES, step_key
 from metrics import ExcessLoss, FlowDistances, excess_loss, flow_distances, share_in_class

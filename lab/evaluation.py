@@ -1,43 +1,37 @@
-"""What a run's flow does with fresh samples, and how good that is.
+"""How good a run's flow is, in numbers.
 
 Every number is in the units of the target, except losses, which are in those the network sees.
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+
+import machine  # noqa: F401  before MLX, which it makes fast
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_map
 
 from exact import nearly_exact_velocity
-from likelihood import EXACT_DIMENSIONS, log_prob, velocity_and_divergence
+from lab.classes import draw_labels, label_keys, told
+from lab.config import CNF
+from lab.densities import likelihood_of_target, no_log_density
+from lab.following import W2_DRAWS, follow, labels_of_paths, noise_keys, solve
+from lab.run import Run
+from machine.keys import PATH_SHAPE, evaluation_keys, step_key
 from metrics import (
     ExcessLoss,
     FlowDistances,
     energy_and_displacement,
-    flow_distances,
     excess_loss,
-    mean_and_error,
+    flow_distances,
     score_error,
     w2_squared,
 )
-from noise import NoisyFlow, score_of
-from odeint import Solution, odeint
-from sde import sdeint
-from machine.keys import CLASSES, NOISE, PATH_SHAPE, PROBES, SAMPLES, evaluation_keys, step_key
-from lab.classes import draw_labels, label_keys, told
-from lab.config import CNF
-from lab.run import Run
+from noise import score_of
+from odeint import Solution
 
-FRAMES = 101  # times at which paths are reported
-TOLERANCE = 1e-5  # of densities, at most
-PART = 10_000  # points that are drawn and solved together, however many are asked for
 W2_POINTS = 2048  # a draw at most, since the exact assignment takes cubic time
-W2_DRAWS = 3
 EXCESS_PAIRS = 4096  # for the excess loss
 
 
@@ -60,49 +54,15 @@ class Generated:
     labels: np.ndarray | None = None
 
 
-def solve(run: Run, field, x0, times, key, labels=None, **how) -> Solution:
-    """The flow of x0 (N, D) by the run's solver; if there is noise along it, the key decides it.
-
-    `labels` are the classes of the points, () or (N,), if they have some; `how` takes the place of
-    the run's own arguments of `odeint`.
-    """
-    how, field = run.solving | how, told(run, field, labels)
-    if not run.config.diffusion:
-        return odeint(run.followed(field), x0, times, **how)
-    score = score_of(run.method, run.source, field)
-    flow = NoisyFlow(run.method, score, field, run.config.diffusion)
-    how = {name: how[name] for name in ("solver", "steps")}
-    return sdeint(flow.drift, flow.diffusion, x0, times, key=key, **how)
-
-
-def _follow(run: Run, field, count: int, **how) -> Solution:
-    """The flow of fresh source samples, in the units the network sees."""
-    x0 = run.source.sample(count, evaluation_keys(run.config.seed)[0])
-    key, labels = noise_keys(run)[0], labels_of_paths(run, count)
-    solution = solve(run, field, x0, np.linspace(0, 1, FRAMES), key, labels, **how)
-    mx.eval(solution.x)
-    return solution
-
-
-def paths(run: Run, field) -> np.ndarray:
-    """(FRAMES, N, D): the ways of fresh source samples, in the target's units."""
-    return run.target.restore(_follow(run, field, run.config.samples).x)
-
-
-def labels_of_paths(run: Run, count: int):
-    """The classes (N,) of the points whose ways are shown; None if there are no classes."""
-    return draw_labels(run, count, label_keys(run, 1)[0])
-
-
 def generate(run: Run, field, best: float | None = None) -> Generated:
     """Carry fresh source samples to the target and measure how near they come to it.
 
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
     # Whatever is compiled at first use is compiled in a short solve, and not counted below.
-    _follow(run, field, 2, steps=run.solving["steps"] and 1, rtol=1.0, atol=1.0)
+    follow(run, field, 2, steps=run.solving["steps"] and 1, rtol=1.0, atol=1.0)
     began = time.perf_counter()
-    solution = _follow(run, field, run.config.samples)
+    solution = follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
     keys = zip(noise_keys(run)[1:], label_keys(run, W2_DRAWS), strict=True)
     distances = target_distances(run, lambda x0: _ends(run, field, x0, *next(keys)), best)
@@ -116,11 +76,6 @@ def target_distances(run: Run, flow: Callable, best: float | None) -> FlowDistan
     count = min(run.config.samples, W2_POINTS)
     keys = mx.random.split(evaluation_keys(run.config.seed)[1], W2_DRAWS)
     return flow_distances(flow, run.source, run.target, count, keys, best)
-
-
-def noise_keys(run: Run):
-    """Keys for the noise along the paths that are shown, and in every draw of distances."""
-    return mx.random.split(step_key(run.config.seed, NOISE), 1 + W2_DRAWS)
 
 
 def _ends(run: Run, field, x0, key, label_key) -> np.ndarray:
@@ -189,153 +144,6 @@ def path_shape(run: Run, field, least: float | None = None) -> PathShape:
     if least is None:
         least = w2_squared(run.target.restore(x0), run.target.sample_exactly(count, x1_key))
     return PathShape(energy, abs(energy - least) / least, energy - displacement, least)
-
-
-def sample_in_parts(
-    run: Run, field, count: int, log_prob: bool = False, label: int | None = None
-) -> Iterator[np.ndarray]:
-    """`count` generated points in the target's units, at most `PART` at a time, (n, D).
-
-    With `log_prob` (n, D + 1), the last column the log-density there of the flow, or of its class,
-    in nats, as `log_density` has it. Points of a conditional flow are of the class `label`; without
-    one they are of all classes, and the place of its class is one more column behind each.
-
-    A point depends on the seed and its place alone, not on how many are asked for: every part is
-    drawn by a key of its own, drawn and solved whole, and solved by the steps of the first part.
-
-    Raises:
-        ValueError: if `log_prob` and the log-density cannot be computed.
-    """
-    if log_prob and (why := no_log_density(run)):
-        raise ValueError(why)
-    there, back = _by_the_same_steps(**run.solving), _by_the_same_steps(**_fine(run))
-    keys = [step_key(run.config.seed, part) for part in (SAMPLES, NOISE, CLASSES)]
-    nothing = mx.zeros(PART)
-    for start in range(0, count, PART):
-        keys, (part_key, of_part, label_key) = zip(*map(mx.random.split, keys), strict=True)
-        x0 = run.source.sample(PART, part_key)
-        labels = draw_labels(run, PART, label_key) if label is None else mx.array(label)
-        velocity = told(run, run.followed(field), labels)
-        if run.config.diffusion:
-            x1 = solve(run, field, x0, [0.0, 1.0], of_part, labels).x[-1]
-        else:
-            x1 = there(velocity, x0, [0.0, 1.0])
-        rows = run.target.restore(x1)
-        if log_prob:
-            rates = partial(_with_divergence, velocity)
-            x0, gathered = back(rates, (x1, nothing), [1.0, 0.0])
-            found = np.array(run.source.log_prob(x0) + gathered, np.float64)
-            found -= run.target.standardize(rows)[1]
-            rows = np.concatenate([rows, found[:, None]], axis=1)
-        if run.classes and label is None:
-            rows = np.concatenate([rows, np.array(labels)[:, None]], axis=1)
-        yield rows[: count - start]
-
-
-def _with_divergence(field, t, state):
-    """How x and the logarithm of its density change."""
-    return velocity_and_divergence(field, t, state[0])
-
-
-def _by_the_same_steps(**how) -> Callable:
-    """A function (field, x, times) that solves, every time by the steps that it took at first."""
-
-    def end(field, x, times):
-        solution = odeint(field, x, times, dense=False, **how)
-        how["steps"] = solution.steps
-        return tree_map(lambda leaf: leaf[-1], solution.x)
-
-    return end
-
-
-def no_log_density(run: Run, exact: bool = True) -> str | None:
-    """Why a run has no log-densities, in a sentence without its full stop; None where it has.
-
-    `exact` asks for those by the exact divergence.
-    """
-    if run.is_map:
-        return (
-            f"'{run.config.method}' is a map, and log-densities are those of a flow: no step of a "
-            "map says how much it stretches the space that it jumps over"
-        )
-    if run.config.diffusion:
-        return (
-            "the log-density of a point is known where the flow alone decides it, not with noise; "
-            "leave out --diffusion"
-        )
-    if run.source.log_prob is None:
-        return (
-            f"the source '{run.source.name}' has no log-density, so the flow has none; one from "
-            "--source normal has"
-        )
-    if exact and run.target.dim > EXACT_DIMENSIONS:
-        return (
-            f"the flow has {run.target.dim} dimensions, and log-densities are computed exactly of "
-            f"{EXACT_DIMENSIONS} at most"
-        )
-    return None
-
-
-def log_density(run: Run, model, x, labels=None, **how) -> np.ndarray:
-    """The flow's log-density (N,) at points x (N, D) of the target's units, in nats.
-
-    With `labels`, () or (N,), that of the class of each; without, of a conditional flow, that of
-    all its classes, each as likely as it is.
-
-    By dopri5 to `TOLERANCE` or finer, whatever the run's solver: the errors of a coarse one could
-    make a flow look more likely than the target allows.
-    """
-    if why := no_log_density(run, exact=False):
-        raise ValueError(why)
-    if run.classes and labels is None:
-        each = [
-            log_density(run, model, x, mx.array(k), **how) + math.log(share)
-            for k, share in enumerate(run.target.shares)
-        ]
-        return np.logaddexp.reduce(each)
-    z, scale = run.target.standardize(x)
-    key = step_key(run.config.seed, PROBES)  # of probes, if there are any
-    found = log_prob(told(run, model, labels), z, run.source.log_prob, key=key, **_fine(run), **how)
-    return np.array(found, np.float64) - scale
-
-
-def _fine(run: Run) -> dict:
-    """The tolerances of densities."""
-    return {"rtol": min(run.config.rtol, TOLERANCE), "atol": min(run.config.atol, TOLERANCE)}
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How likely a flow makes fresh samples of its target, in nats.
-
-    Attributes:
-        nll, nll_error: mean of −log q over the samples, and its standard error; None where the
-            mean is infinite.
-        entropy: mean of −log p over the same samples; None where p is not known.
-        gap, gap_error: mean of log p − log q, an estimate of the Kullback–Leibler divergence; None
-            likewise.
-        infinite: why the mean is infinite, if it is.
-    """
-
-    nll: float | None
-    nll_error: float | None
-    entropy: float | None = None
-    gap: float | None = None
-    gap_error: float | None = None
-    infinite: str | None = None
-
-
-def likelihood_of_target(run: Run, model, count: int, **how) -> Likelihood:
-    """Measure the flow by `count` fresh samples of the target."""
-    x = run.target.sample_exactly(count, evaluation_keys(run.config.seed)[1])
-    log_q = log_density(run, model, x, **how)
-    log_p = run.target.log_prob and np.array(run.target.log_prob(mx.array(x)), np.float64)
-    entropy = None if log_p is None else float(-log_p.mean())
-    if impossible := np.count_nonzero(~np.isfinite(log_q)):
-        why = f"infinite: the flow cannot make {impossible:,} of {count:,} {run.target.fresh}"
-        return Likelihood(None, None, entropy, infinite=why)
-    gap = (None, None) if log_p is None else mean_and_error(log_p - log_q)
-    return Likelihood(*mean_and_error(-log_q), entropy, *gap)
 
 
 OF_LIKELIHOOD = ("nll", "nll_error", "entropy", "kl_divergence", "kl_divergence_error")

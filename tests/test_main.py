@@ -243,7 +243,7 @@ def test_a_failed_solve_keeps_the_checkpoint(run, monkeypatch):
     def fail(*args, **kwargs):
         raise StepBudgetError("10 steps did not reach t = 1; raise max_steps", 0.5, 0.1)
 
-    monkeypatch.setattr("lab.evaluation.odeint", fail)
+    monkeypatch.setattr("lab.following.odeint", fail)
     output = run(fails=1).output
     assert "Error: Following the flow failed: 10 steps did not reach t = 1" in output
     assert "Traceback" not in output

@@ -8,7 +8,7 @@ import numpy as np
 from figures import style
 from figures.geometry import bounding_box, bounding_limits, density_grid, density_line, middles
 from figures.subject import TARGET_POINTS, Subject
-from lab.evaluation import log_density, no_log_density
+from lab.densities import log_density, no_log_density
 from lab.run import Run
 from machine.keys import evaluation_keys
 

@@ -14,7 +14,7 @@ from figures import style
 from figures.stage import Stage
 from figures.subject import Subject
 from guidance import guided
-from lab.evaluation import solve
+from lab.following import solve
 from machine.keys import evaluation_keys
 from metrics import w2_squared
 

@@ -8,7 +8,7 @@ import numpy as np
 from figures.style import GRID, drawing, set_title
 from figures.subject import Subject
 from lab.classes import told
-from lab.evaluation import labels_of_paths
+from lab.following import labels_of_paths
 from lab.run import Run
 from machine.keys import evaluation_keys
 from odeint import odeint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shared import QUICK, newest, the_error
 
-from lab import evaluation, store
+from lab import following, store
 from likelihood import log_prob
 from odeint import StepBudgetError, odeint
 
@@ -39,14 +39,14 @@ def test_sample(program, checkpoint):
 def test_samples_in_many_parts(program, checkpoint, monkeypatch):
     """Fewer are the first of more, in every format, and are where the flow carries them."""
     path = checkpoint("--source", "normal")
-    monkeypatch.setattr(evaluation, "PART", 50)
+    monkeypatch.setattr(following, "PART", 50)
     for count, out in ((120, "a.npy"), (120, "a.csv"), (7, "few.npy")):
         assert program("sample", path, "-n", count, "--log-prob", "--out", out).exit_code == 0
     rows = np.load("a.npy")
     np.testing.assert_array_equal(np.load("few.npy"), rows[:7])
     np.testing.assert_allclose(np.loadtxt("a.csv", delimiter=",", skiprows=1), rows, rtol=1e-8)
     learned = store.load(path)
-    still = evaluation.sample_in_parts(learned.run, lambda t, x: 0 * x, 120)
+    still = following.sample_in_parts(learned.run, lambda t, x: 0 * x, 120)
     starts = mx.array(np.concatenate(list(still)))
     x = odeint(learned.field, starts, [0.0, 1.0], rtol=1e-6, atol=1e-6).x[-1]
     np.testing.assert_allclose(rows[:, :2], np.array(x), atol=1e-4)
@@ -64,8 +64,8 @@ def test_samples_that_are_not_finished_leave_no_file(program, checkpoint, monkey
             raise error
         return odeint(*arguments, **how)
 
-    monkeypatch.setattr(evaluation, "PART", 50)
-    monkeypatch.setattr(evaluation, "odeint", solve)
+    monkeypatch.setattr(following, "PART", 50)
+    monkeypatch.setattr(following, "odeint", solve)
     done = program("sample", path, "-n", "1000", "--out", out)
     stopped = isinstance(error, KeyboardInterrupt)
     assert done.exit_code == (130 if stopped else 1) and len(solves) == 3

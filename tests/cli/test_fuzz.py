@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         patched.chdir(tmp_path_factory.mktemp("fuzz"))
         for name, value in {
             "figures.subject.TARGET_POINTS": 200,
-            "lab.evaluation.PART": 50,
+            "lab.following.PART": 50,
             "lab.evaluation.W2_POINTS": 8,
             "lab.evaluation.EXCESS_PAIRS": 8,
             "lab.by_class.EXCESS_PAIRS": 8,

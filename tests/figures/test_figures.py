@@ -17,7 +17,8 @@ from figures.kinds.workprecision import work_precision
 from figures.registry import FIGURES
 from figures.subject import Subject, target_sample
 from lab.config import Config
-from lab.evaluation import generate, log_density
+from lab.densities import log_density
+from lab.evaluation import generate
 from lab.settling import settle
 from lab.store import new_model
 from training import History

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from shared import the_error
 
-from lab import evaluation, store
+from lab import densities, evaluation, following, store
 from lab.by_class import by_class, evaluate, flat, share_right
 from lab.classes import draw_labels, told
 from lab.config import Config
@@ -30,7 +30,7 @@ def few(monkeypatch):
     monkeypatch.setattr("lab.by_class.W2_POINTS", 64)
     monkeypatch.setattr("lab.by_class.TRUE_POINTS", 500)
     monkeypatch.setattr("figures.subject.TARGET_POINTS", 500)
-    monkeypatch.setattr("lab.evaluation.PART", 50)
+    monkeypatch.setattr("lab.following.PART", 50)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_points_go_to_their_class_and_are_measured_there(points):
 def test_guidance_leads_points_by_both_fields(points):
     run, field = exact_run(guidance=2.5, solver="rk4", ode_steps=8)
     x0, label = run.source.sample(20, mx.random.key(1)), mx.arange(20) % 2
-    found = evaluation.solve(run, field, x0, [0.0, 1.0], None, label).x[-1]
+    found = following.solve(run, field, x0, [0.0, 1.0], None, label).x[-1]
     both = lambda t, x: -1.5 * field(t, x) + 2.5 * field(t, x, label=label)  # noqa: E731
     expected = odeint(both, x0, [0.0, 1.0], solver="rk4", steps=8).x[-1]
     np.testing.assert_allclose(np.array(found), np.array(expected), atol=1e-3)
@@ -90,11 +90,11 @@ def test_guidance_leads_points_by_both_fields(points):
 def test_the_density_of_all_is_the_mean_of_those_of_the_classes(points):
     run, field = exact_run(method="fm", sigma=0.4)
     x = np.array([[2.0, 3.0], [30.0, 15.0], [10.0, 10.0]])
-    each = [evaluation.log_density(run, field, x, mx.array(k)) for k in (0, 1)]
-    rows = evaluation.log_density(run, field, x, mx.array([1, 0, 1]))
+    each = [densities.log_density(run, field, x, mx.array(k)) for k in (0, 1)]
+    rows = densities.log_density(run, field, x, mx.array([1, 0, 1]))
     np.testing.assert_allclose(rows, [each[1][0], each[0][1], each[1][2]], atol=1e-3)
     expected = logsumexp([each[0] + np.log(0.25), each[1] + np.log(0.75)], axis=0)
-    whole = evaluation.log_density(run, field, x)
+    whole = densities.log_density(run, field, x)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
     # and the exact flow of all ends at the points, blurred by σ
     z, scale = run.target.standardize(x)
@@ -119,7 +119,7 @@ def test_samples_of_a_class_and_of_all(checkpoint, program):
     of = both[:30, 3:] == 0  # the same starts, each by the flow of its class
     np.testing.assert_allclose(both[:30, :2], np.where(of, upper, lower), atol=1e-3)
     learned = store.load(path)
-    density = evaluation.log_density(
+    density = densities.log_density(
         learned.run, learned.field, both[:, :2], mx.array(both[:, 3].astype(np.int32))
     )
     np.testing.assert_allclose(both[:, 2], density, atol=2e-2)
