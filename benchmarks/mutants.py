@@ -32,6 +32,7 @@ MODULES = (
 )
 # the tests of a module are at its place in tests/, as test_MODULE.py, and these
 TESTS = {
+    "exact.py": ["tests/test_noise.py::test_the_score_of_other_sources"],
     "cfm.py": ["tests/test_noise.py::test_the_loss_of_two_heads"],
     "ode/step.py": ["tests/test_odeint.py"],
     "ode/walk.py": ["tests/test_odeint.py"],

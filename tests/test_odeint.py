@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 from data.distributions import standard_normal
 from likelihood import log_prob, sample_with_log_prob, velocity_and_divergence
 from models import MLP
+from ode.walk import BLIND_TRIES
 from odeint import GRADIENTS, NonFiniteError, OdeError, StepBudgetError, StepSizeError, odeint
 from solver import SOLVERS
 
@@ -298,6 +299,45 @@ def test_norm():
     expected = math.sin(30) / 30
     errors = [abs(run.x[-1, 0].item() - expected) for run in (maximum, mean_square)]
     assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize(("rate", "tolerance"), [(2.0, 1e-6), (100.0, 0.1)])
+def test_the_first_step_in_closed_form(rate, tolerance):
+    """Of dx/dt = −k x from 1, by HNW II.4: second derivatives are k², a hundredth of x takes
+    1/(100 k), and the step is at most a hundred times that."""
+    x0 = mx.array([1.0], mx.float64)
+    how = {"rtol": tolerance, "atol": tolerance}
+    steps = odeint(lambda t, x: -rate * x, x0, [0.0, 1.0], **how).steps
+    expected = min(1 / rate, (0.01 * 2 * tolerance / rate**2) ** (1 / 5))
+    assert steps[1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_field_that_ends_is_not_tried_for_ever():
+    """But in `BLIND_TRIES` steps of six evaluations each, after one for the size of the first."""
+    blind = []
+
+    def field(t, x):
+        if t.item() == 0:
+            return mx.ones_like(x)
+        blind.append(t.item())
+        return x * math.nan
+
+    with pytest.raises(NonFiniteError, match="not finite beyond here"):
+        odeint(field, mx.array([1.0], mx.float64), [0.0, 1.0])
+    assert len(blind) <= 1 + 6 * BLIND_TRIES
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), (1.0, 0.0)])
+def test_a_field_is_asked_at_no_time_outside_its_span(span):
+    """Where it may not be known: also not for the size of the first step."""
+    seen = []
+
+    def field(t, x):
+        seen.append(t.item())
+        return x * t
+
+    odeint(field, mx.array([1.0], mx.float64), span)
+    assert min(seen) == 0 and max(seen) == 1
 
 
 def test_first_and_largest_step():

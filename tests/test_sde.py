@@ -185,7 +185,7 @@ def test_refusals(how, complaint):
 
 
 def test_what_runs_off_is_no_answer():
-    with pytest.raises(NonFiniteError, match="try more steps"):
+    with pytest.raises(NonFiniteError, match="try more steps") as caught:
         sdeint(
             lambda t, x: x**3,
             lambda t, x: x,
@@ -194,3 +194,4 @@ def test_what_runs_off_is_no_answer():
             steps=10,
             key=mx.random.key(0),
         )
+    assert (caught.value.t, caught.value.dt) == (1.0, pytest.approx(0.1))
