@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cli.comparisons import COMPARISONS
 from cli.endings import GOES_ON, after_training, said, stopped
 from cli.files import inputs_of, require_runs, require_writable
 from cli.options import (
@@ -26,15 +27,12 @@ from cli.options import (
 from cli.progress import overall_progress
 from cli.values import FIGURE
 from couplings import SinkhornWarning
-from figures.subject import target_sample
-from lab import budget, by_class, comparison, store, tables
+from lab import comparison, store, tables
 from lab.config import FIRST, SOLVING_OPTIONS, TRAINING, Config, ConfigError
 from lab.run import Run
 from lab.values import OneOf, Whole
 from machine.processes import ProcessError
 from models import NETWORKS
-
-HISTOGRAMS = "divergence of histograms, nats"
 
 
 @command
@@ -75,7 +73,7 @@ HISTOGRAMS = "divergence of histograms, nats"
 @option(
     FIRST,
     "--figure",
-    kind=OneOf(["paths", "budget", "classes"]),
+    kind=OneOf(COMPARISONS),
     default="paths",
     help="What to draw: the paths of every flow by every solver, quality against the number of "
     "evaluations, or how well points of conditional flows come out in their classes.",
@@ -132,7 +130,8 @@ def compare(
       python main.py compare --figure budget --method cfm --method meanflow --method flowmap
       python main.py compare --figure classes --conditional --method cfm --coupling ot
     """
-    out = out or Path("media", f"{'compare' if figure == 'paths' else figure}.png")
+    shown = COMPARISONS[figure]
+    out = out or Path("media", f"{shown.file}.png")
     methods = methods or (() if checkpoints else ("cfm", "vp", "ot"))
     methods, solvers = (list(dict.fromkeys(names)) for names in (methods, solvers))
     markdown, csv = (out.with_suffix(suffix) for suffix in (".md", ".csv"))
@@ -148,21 +147,18 @@ def compare(
     require_writable(out, inputs=[*inputs_of(planned[0][0]), *checkpoints], unnamed=unnamed)
     require_runs(*comparison.to_train(planned, kept))
     say_what_has_no_effect(context, *(run for runs in planned for run in runs))
-    measures = {"budget": budget.measured, "classes": by_class.measured}
-    how = {"kept": kept, "measure": measures.get(figure)}
+    how = {"kept": kept, "measure": shown.measure}
     cells, ending = _compared(planned, retrain, processes or comparison.one_a_core(), **how)
     saved = [markdown, csv, out]
     if ending and any(path.exists() for path in saved):
         saved = []  # what is whole may not be replaced by a part
     if any(cell.numbers for cell in cells):
-        tell = {"budget": budget, "classes": by_class}.get(figure, tables)
-        table = tell.markdown(cells)
+        table = shown.markdown(cells)
         with after_training(store.FOLDER):
             if saved:
                 tables.write_markdown(markdown, table)
                 tables.write_csv(csv, cells)
-                drawn = {"budget": _draw_budget, "classes": _draw_classes}
-                drawn.get(figure, _draw_paths)(cells, planned, out)
+                shown.draw(cells, planned, out)
         _report(cells, table, saved, as_json)
     failed = [cell for cell in cells if cell.failure]
     _say_what_failed(failed)
@@ -219,87 +215,6 @@ def _compared(planned: list[list[Run]], retrain: bool, processes: int, **how):
                 "on from there, and --processes 1 does without such processes."
             ) from None
     return cells, None
-
-
-def _draw_budget(cells, planned, out: Path):
-    from figures.budget import plot_budget
-
-    panels = []
-    for name, what in (("w2_squared", "$W_2^2$ to the target"), ("divergence", HISTOGRAMS)):
-        if curves := budget.curves(cells, name):
-            known = [c.numbers[f"{name}_of_true_samples"] for c in cells if c.numbers]
-            panels.append((what, sum(known) / len(known), curves))
-    run = planned[0][0]
-    plot_budget(out, panels, f"{run.source.name} to {run.target.name}{_of_seeds(cells)}")
-
-
-def _of_seeds(cells) -> str:
-    seeds = len({cell.run.config.seed for cell in cells})
-    return f", {seeds} seeds: mean, least and greatest" if seeds > 1 else ""
-
-
-def _draw_paths(cells, planned, out: Path):
-    """Flows down and solvers across."""
-    rows = {}
-    for runs in planned:
-        rows.setdefault(runs[0].label, runs[0].title)
-    drawn = {
-        (cell.run.label, cell.run.config.solver): (cell, cell.caption)
-        for cell in _of_first_seed(cells, planned)
-    }
-    _draw_grid(cells, planned, out, drawn, list(rows.items()), _solvers(planned))
-
-
-def _draw_classes(cells, planned, out: Path):
-    """Flows across and solvers down."""
-    runs = [runs[0] for runs in planned]
-    one_method = len({run.config.method for run in runs}) == 1
-    titles = {run.label: run.method.coupling.title if one_method else run.label for run in runs}
-    drawn = {
-        (cell.run.config.solver, titles[cell.run.label]): (cell, by_class.caption(cell))
-        for cell in _of_first_seed(cells, planned)
-    }
-    rows = [(solver, solver) for solver in _solvers(planned)]
-    _draw_grid(cells, planned, out, drawn, rows, [*titles.values()])
-
-
-def _solvers(planned) -> list[str]:
-    return list(dict.fromkeys(run.config.solver for runs in planned for run in runs))
-
-
-def _of_first_seed(cells, planned) -> list:
-    """The cells that are drawn."""
-    seed = planned[0][0].config.seed
-    return [cell for cell in cells if cell.run.config.seed == seed and not cell.failure]
-
-
-def _draw_grid(cells, planned, out: Path, drawn: dict, rows: list, columns: list):
-    """A panel for each of (row, column) → (cell, caption)."""
-    from figures.comparison import plot_comparison
-    from figures.style import Classes
-
-    first, flows = planned[0][0], {runs[0].label for runs in planned}
-    told = {
-        place: Classes(cell.run.classes, cell.labels)
-        for place, (cell, _) in drawn.items()
-        if cell.labels is not None
-    }
-    guidance = first.config.guidance
-    plot_comparison(
-        out,
-        {place: (cell.paths, caption) for place, (cell, caption) in drawn.items()},
-        rows=rows,
-        columns=columns,
-        targets=target_sample(first),
-        title=f"{first.source.name} to {first.target.name}"
-        + (f", guidance {guidance:g}" if guidance != 1 else ""),
-        names=(first.source.name, first.target.name),
-        labels=first.target.columns,
-        seed=first.config.seed,
-        seeds=len(planned) // len(flows),
-        best=next(c.numbers["w2_squared_of_true_samples"] for c in cells if c.numbers),
-        classes=told,
-    )
 
 
 def _report(cells, table: str, paths: list[Path], as_json: bool):
