@@ -19,7 +19,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from files.ordinary import why_not
 from files.whole import whole
 
-FORMAT, VERSION = "flow-matching-checkpoint", "5"
+FORMAT, VERSION = "flow-matching-checkpoint", "6"
 CHECKSUM = "sha256"  # the name of the word with the checksum
 MARK = f'"{CHECKSUM}":"'.encode()  # what stands before it; inside of a JSON string it cannot
 BLANK = "0" * 64  # what stands in its place while it is computed
