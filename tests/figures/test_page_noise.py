@@ -124,11 +124,9 @@ def test_more_steps_come_nearer_to_the_fine_paths(visit):
         return trails(hands, solver, chosen)[1][-1]
 
     fine = ends("fine")
-    apart = {
-        steps: np.linalg.norm(ends("euler", steps) - fine, axis=1).mean() for steps in (20, 40)
-    }
-    assert apart[40] < 0.03
-    assert apart[20] / apart[40] == pytest.approx(2, abs=0.25)
+    some, more = (np.linalg.norm(ends("euler", n) - fine, axis=1).mean() for n in (20, 40))
+    assert more < 0.03
+    assert some / more == pytest.approx(2, abs=0.25)
 
 
 def test_motions_are_brownian(visit):
