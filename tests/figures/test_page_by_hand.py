@@ -270,6 +270,34 @@ def test_more_steps_of_euler_come_nearer(visit):
     assert apart(40) / apart(80) == pytest.approx(2, abs=0.25)
 
 
+def test_a_picture_with_noise_is_always_the_same(visit):
+    """However one comes to it: by a link, by the slider and time; without noise, the old one."""
+    chosen = "source=normal&target=some&n=5&steps=7&shows=fine_euler_trails"
+    hands = visit(f"{chosen}&t=0.6")
+    seen = """[document.getElementById("flat").toDataURL(),
+      [...lab.trails.fine.places, ...lab.trails.euler.places]]"""
+    without = hands.evaluate(seen)
+    slider = hands.page.get_by_role("slider", name="noise", exact=True)
+    words = hands.page.locator("#diffusion-row")
+    assert words.is_hidden() and slider.get_attribute("aria-valuetext") == "none"
+    slider.focus()
+    hands.press(*["ArrowRight"] * 10)
+    assert hands.state("diffusion") == 0.5
+    assert words.is_visible() and slider.get_attribute("aria-valuetext") == "0.5"
+    noisy = hands.evaluate(seen)
+    assert noisy[0] != without[0]
+    hands.page.locator("#time").fill("0.1")
+    hands.page.locator("#time").fill("0.6")
+    hands.rest()
+    assert hands.evaluate(seen) == noisy
+    again = visit(hands.evaluate("lab.writeLink()").removeprefix("#"))
+    assert again.evaluate(seen) == noisy
+    slider.focus()
+    hands.press("Home")
+    assert hands.evaluate(seen) == without
+    assert "diffusion" not in hands.evaluate("lab.writeLink()")
+
+
 def test_a_link_carries_the_state(visit):
     hands = visit(
         f"{SOME}_trails&method=sb&sigma=0.3&steps=5&turned=0.5,0.7&backwards=1&once=1"

@@ -139,31 +139,3 @@ def test_motions_are_brownian(visit):
     assert all(kstest(each, norm.cdf).pvalue > 1e-3 for each in normals)
     beside = np.concatenate([normals, np.roll(normals, 1, axis=1)])  # the next particle's, too
     np.testing.assert_allclose(np.corrcoef(beside), np.eye(16), atol=4 / math.sqrt(PARTICLES))
-
-
-def test_the_picture_is_always_the_same(visit):
-    """However one comes to it: by a link, by the slider and time; without noise, the old one."""
-    chosen = "source=normal&target=some&n=5&steps=7&shows=fine_euler_trails"
-    hands = visit(f"{chosen}&t=0.6")
-    seen = "[picture(), [...lab.trails.fine.places, ...lab.trails.euler.places]]"
-    seen = seen.replace("picture()", "document.getElementById('flat').toDataURL()")
-    without = hands.evaluate(seen)
-    slider = hands.page.get_by_role("slider", name="noise", exact=True)
-    words = hands.page.locator("#diffusion-row")
-    assert words.is_hidden() and slider.get_attribute("aria-valuetext") == "none"
-    slider.focus()
-    hands.press(*["ArrowRight"] * 10)
-    assert hands.state("diffusion") == 0.5
-    assert words.is_visible() and slider.get_attribute("aria-valuetext") == "0.5"
-    noisy = hands.evaluate(seen)
-    assert noisy[0] != without[0]
-    hands.page.locator("#time").fill("0.1")
-    hands.page.locator("#time").fill("0.6")
-    hands.rest()
-    assert hands.evaluate(seen) == noisy
-    again = visit(hands.evaluate("lab.writeLink()").removeprefix("#"))
-    assert again.evaluate(seen) == noisy
-    slider.focus()
-    hands.press("Home")
-    assert hands.evaluate(seen) == without
-    assert "diffusion" not in hands.evaluate("lab.writeLink()")
