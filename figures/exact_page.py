@@ -20,8 +20,8 @@ from figures.schedule_table import ScheduleTable, schedule_table
 
 MOST_POINTS = 1024
 PARTICLES = 120
-SCRIPTS = ["path.js", "field.js", "particles.js", "state.js", "surface.js", "scene.js"]
-SCRIPTS += ["hands.js", "words.js", "controls.js", "exact.js"]
+SCRIPTS = ["path.js", "field.js", "noise.js", "particles.js", "state.js", "surface.js"]
+SCRIPTS += ["scene.js", "hands.js", "words.js", "controls.js", "exact.js"]
 
 
 def with_independent_pairs() -> dict[str, Callable]:

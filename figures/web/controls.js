@@ -33,6 +33,7 @@ function listen() {
     fitBox();
   });
   onChange("sigma", "input", (event) => { state.sigma = widths()[event.target.value]; });
+  onChange("diffusion", "input", (event) => { state.diffusion = reads(event); });
   onChange("steps", "input", (event) => { state.steps = reads(event); });
   onChange("others", "input", (event) => { state.others = reads(event); });
   onChange("view", "change", (event) => { state.view = event.target.value; });

@@ -84,6 +84,7 @@ offer("method", data.methods);
 offer("source", data.sources, "by hand");
 offer("target", data.targets, "by hand");
 named("steps").max = MOST_STEPS;
+named("diffusion").max = MOST_NOISE;
 Object.assign(canvas, { tabIndex: 0, role: "application" });
 if (!surface) {
   named("view").disabled = true;

@@ -23,13 +23,13 @@ function expOfMinus(z) {
  *
  * schedule: the table of a method; sigma: its σ; sources and std: the source; points: the target,
  * [x, y] each; shares: how much of the target each point is, or null where all are the same.
- * Points without a share are left out.
+ * Points without a share are left out. diffusion: how strong noise along the flow may be.
  */
-function makeFlow({ schedule, sigma, sources, std, points, shares = null }) {
+function makeFlow({ schedule, sigma, sources, std, points, shares = null, diffusion = 0 }) {
   const kept = points.map((_, i) => i).filter((i) => !shares || shares[i] > 0);
   const total = kept.reduce((sum, i) => sum + (shares ? shares[i] : 1), 0);
   return {
-    schedule, sigma, sources, std,
+    schedule, sigma, sources, std, diffusion,
     x: Float64Array.from(kept, (i) => points[i][0]),
     y: Float64Array.from(kept, (i) => points[i][1]),
     shares: Float64Array.from(kept, (i) => (shares ? shares[i] : 1) / total),
@@ -103,6 +103,11 @@ function towards({ alpha, alphaSlope, beta, betaSlope, v, vSlope }, x, y, point,
     alphaSlope * point[0] + betaSlope * mean[0] + rate * (x - alpha * point[0] - beta * mean[0]),
     alphaSlope * point[1] + betaSlope * mean[1] + rate * (y - alpha * point[1] - beta * mean[1]),
   ];
+}
+
+/** The score ∇ log p at x, y, likewise. */
+function score({ alpha, beta, v }, x, y, point, mean) {
+  return [(alpha * point[0] + beta * mean[0] - x) / v, (alpha * point[1] + beta * mean[1] - y) / v];
 }
 
 /** The marginal velocity; it is linear in both means, and so that of the means is the mean. */

@@ -1,4 +1,4 @@
-// Particles that follow the exact field: as finely as can be seen, and by steps of Euler.
+// Particles that follow the exact field, without noise or with it: finely, and by steps of Euler.
 
 const FINE_STEPS = 32;
 const PARTICLES = data.noise.length; // particles, whose noise Python has drawn
@@ -12,30 +12,46 @@ const SOLVERS = {
     times: () => FINE_TIMES,
     // The path is followed exactly to where the place seems to come from and to go: first to half
     // of the step, then, by what it seems there, all of it (a midpoint rule, of second order).
-    paths: (flow, from, to) => [from, (from + to) / 2, to].map((t) => pathAt(flow, t)),
-    step(flow, [from, middle, to], x, y) {
-      const [halfX, halfY] = follow(from, middle, x, y, posterior(flow, from, x, y));
-      return follow(from, to, x, y, posterior(flow, middle, halfX, halfY));
+    // Noise is exact likewise, so that it widens and narrows nothing, however few the steps.
+    paths(flow, from, to) {
+      const times = [from, (from + to) / 2, to];
+      return { times, paths: times.map((t) => pathAt(flow, t)) };
+    },
+    step(flow, { times: [start, half, end], paths: [from, middle, to] }, x, y, i) {
+      const stirs = stirring(flow, from, i, start, half);
+      const [halfX, halfY] = follow(from, middle, x, y, posterior(flow, from, x, y), stirs);
+      const seems = posterior(flow, middle, halfX, halfY);
+      return follow(from, to, x, y, seems, stirring(flow, middle, i, start, end));
     },
   },
   euler: {
     times: (steps) => Array.from({ length: steps + 1 }, (_, i) => i / steps),
-    paths: (flow, from, to) => [pathAt(flow, from), to - from],
-    step(flow, [path, length], x, y) {
-      const [ux, uy] = velocityAt(flow, path, x, y);
-      return [x + length * ux, y + length * uy];
+    paths: (flow, from, to) => ({ from, to, path: pathAt(flow, from) }),
+    step(flow, { from, to, path }, x, y, i) {
+      const { point, mean } = posterior(flow, path, x, y);
+      const [ux, uy] = towards(path, x, y, point, mean);
+      const length = to - from;
+      if (flow.diffusion === 0) return [x + length * ux, y + length * uy];
+      const noise = noiseAt(flow, path);
+      const [sx, sy] = score(path, x, y, point, mean);
+      const [dx, dy] = increment(i, from, to);
+      return [
+        x + length * (ux + (noise / 2) * sx) + sqrt(noise) * dx,
+        y + length * (uy + (noise / 2) * sy) + sqrt(noise) * dy,
+      ];
     },
   },
 };
 
 /** Where x, y goes from one time to another if it is on the way from this mean to this point. */
-function follow(from, to, x, y, { point, mean }) {
-  const widening = sqrt(to.v / from.v);
+function follow(from, to, x, y, { point, mean }, { forgotten, draws } = UNSTIRRED) {
+  const widening = sqrt((to.v / from.v) * (1 - forgotten));
+  const fresh = sqrt(to.v * forgotten);
   return [
     to.alpha * point[0] + to.beta * mean[0]
-      + widening * (x - from.alpha * point[0] - from.beta * mean[0]),
+      + widening * (x - from.alpha * point[0] - from.beta * mean[0]) + fresh * draws[0],
     to.alpha * point[1] + to.beta * mean[1]
-      + widening * (y - from.alpha * point[1] - from.beta * mean[1]),
+      + widening * (y - from.alpha * point[1] - from.beta * mean[1]) + fresh * draws[1],
   ];
 }
 
@@ -80,7 +96,7 @@ function makeTrails(solver) {
     places[at++] = x;
     places[at++] = y;
     for (const path of paths) {
-      [x, y] = solver.step(flow, path, x, y);
+      [x, y] = solver.step(flow, path, x, y, i);
       places[at++] = x;
       places[at++] = y;
     }

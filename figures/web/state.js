@@ -2,6 +2,7 @@
 
 const MOST_MEANS = 16;
 const MOST_STEPS = 100;
+const MOST_NOISE = 2;
 const BOUND = 1000; // how far out a link may put a point
 const methodNamed = (name) => data.methods.find((method) => method.name === name);
 const sourceNamed = (name) => data.sources.find((source) => source.name === name);
@@ -22,6 +23,7 @@ const state = {
 /** What is seen of it when the page is opened. */
 const SEEN = {
   steps: 8,
+  diffusion: 0, // of particles: 0 for the ordinary equation
   shows: ["density", "arrows", "fine", "trails", "shares"],
   view: "flat",
   turned: [-0.6, 0.9], // the surface: around the vertical axis, and towards the reader
@@ -46,10 +48,10 @@ function takeMethod(name, sigma = methodNamed(name).sigma) {
 
 /** The flow that is chosen: that to one point, where the others do not count. */
 function chosenFlow() {
-  const { chosen, others, sigma, std, points, means: sources } = state;
+  const { chosen, others, sigma, std, points, means: sources, diffusion } = state;
   const shares = chosen === null ? null : points.map((_, i) => (i === chosen ? 1 : others));
   return makeFlow({
-    schedule: methodNamed(state.method).schedule, sigma, sources, std, points, shares,
+    schedule: methodNamed(state.method).schedule, sigma, sources, std, points, shares, diffusion,
   });
 }
 
@@ -59,13 +61,13 @@ const written = (places) => places.map(place).join("_");
 /** The state and the clock as the fragment of a link. */
 function writeLink(clock) {
   const { method, sigma, source, means, std, target, points, chosen, others, steps } = state;
-  const { shows, view, turned } = state;
+  const { diffusion, shows, view, turned } = state;
   const parts = {
     method, sigma, t: Number(clock.t.toFixed(3)),
     ...(source ? { source } : { means: written(means), std }),
     ...(target ? { target, n: points.length } : { points: written(points) }),
     ...(chosen === null ? {} : { chosen: chosen + 1, others }),
-    steps, shows: [...shows].join("_"),
+    steps, ...(diffusion ? { diffusion } : {}), shows: [...shows].join("_"),
     ...(view === "flat" ? {} : { view, turned: place(turned) }),
     ...(clock.backwards ? { backwards: 1 } : {}),
     ...(clock.looping ? {} : { once: 1 }),
@@ -111,6 +113,7 @@ const READERS = {
   chosen: (text) => wholeIn(text, 1, data.mostPoints),
   others: (text) => numberIn(text, 0, 1),
   steps: (text) => wholeIn(text, 1, MOST_STEPS),
+  diffusion: (text) => numberIn(text, 0, MOST_NOISE),
   shows: (text) => {
     const names = text === "" ? [] : text.split("_");
     return names.every((name) => SHOWN.includes(name)) ? names : undefined;
@@ -143,7 +146,8 @@ function begin(said) {
   const own = begun.name === method ? sigma : begun.sigma;
   takeMethod(begun.name, begun.schedule.whyFixed ? own : said.sigma ?? own);
   if (said.chosen <= state.points.length) state.chosen = said.chosen - 1;
-  const { steps, shows, view, turned, others = 0 } = { ...SEEN, ...said };
-  Object.assign(state, { others, steps, shows: new Set(shows), view, turned: [...turned] });
+  const { steps, diffusion, shows, view, turned, others = 0 } = { ...SEEN, ...said };
+  Object.assign(state, { others, steps, diffusion, shows: new Set(shows), view });
+  state.turned = [...turned];
   state.turned[1] = max(0, min(PI / 2, turned[1]));
 }

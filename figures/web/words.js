@@ -51,7 +51,7 @@ function setSlider(id, stops, value, words) {
 
 /** All controls and words, after the state. */
 function show() {
-  const { method, sigma, source, target, points, chosen, others, steps, shows } = state;
+  const { method, sigma, source, target, points, chosen, others, steps, diffusion, shows } = state;
   const { about, onlySource, schedule } = methodNamed(method);
   named("method").value = method;
   named("source").value = source;
@@ -67,6 +67,11 @@ function show() {
   named("std").textContent = Number(flow.std.toPrecision(3));
   named("source-name").textContent = source && `: ${source}`;
   named("end-name").textContent = counted(points.length, "point");
+  named("diffusion").value = diffusion;
+  named("diffusion-now").textContent = diffusion;
+  named("diffusion").setAttribute("aria-valuetext", diffusion ? String(diffusion) : "none");
+  named("diffusion-row").hidden = diffusion === 0;
+  named("scheme").textContent = diffusion ? "Euler–Maruyama" : "Euler";
   named("steps").value = steps;
   named("steps-shown").textContent = counted(steps, "step");
   named("steps").setAttribute("aria-valuetext", counted(steps, "step"));

@@ -12,24 +12,11 @@ from datasets import DATASETS, gaussian_mixture
 from exact import exact_velocity
 from figures.exact_page import with_independent_pairs
 from tests.figures.browser import in_a_browser
-from tests.figures.hands import SOFTWARE_GRAPHICS, Hands, chromium
+from tests.figures.hands import Hands
 from tests.figures.sample_pages import POINTS, an_exact
 
 pytestmark = [pytest.mark.slow, in_a_browser]
 NORMAL = DATASETS["normal"]
-
-
-@pytest.fixture(scope="module")
-def start():
-    with chromium() as start:
-        yield start
-
-
-@pytest.fixture(scope="module")
-def browser(start):
-    browser = start(*SOFTWARE_GRAPHICS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +28,6 @@ def file(tmp_path_factory):
         makers=with_independent_pairs(),
         method="cfm",
     ).replace(tmp_path_factory.mktemp("all") / "page.html")
-
-
-@pytest.fixture
-def visit(browser, file):
-    """A function that opens the page at a fragment; nothing may fail until the test ends."""
-    visits = []
-
-    def open_it(fragment="t=0.4", **context):
-        visits.append(Hands(browser, file, fragment, **context))
-        return visits[-1]
-
-    yield open_it
-    for each in visits:
-        each.close()
 
 
 SOME = "source=normal&t=0.4&points=1,0.5_-1.5,1_0,-2&shows=density"
@@ -183,7 +156,7 @@ def test_by_keyboard(visit):
 def test_names_that_screen_readers_say(visit):
     hands = visit("source=normal&target=some&n=5&t=0.4&steps=6&shows=euler&chosen=2")
     find = hands.page.get_by_role
-    sliders = ("Time t", "points", "width", "Steps of Euler", "others")
+    sliders = ("Time t", "points", "width", "noise", "Steps of Euler", "others")
     for role, names in {
         "slider": sliders,
         "combobox": ("target", "source", "method"),
@@ -297,8 +270,39 @@ def test_more_steps_of_euler_come_nearer(visit):
     assert apart(40) / apart(80) == pytest.approx(2, abs=0.25)
 
 
+def test_a_picture_with_noise_is_always_the_same(visit):
+    """However one comes to it: by a link, by the slider and time; without noise, the old one."""
+    chosen = "source=normal&target=some&n=5&steps=7&shows=fine_euler_trails"
+    hands = visit(f"{chosen}&t=0.6")
+    seen = """[document.getElementById("flat").toDataURL(),
+      [...lab.trails.fine.places, ...lab.trails.euler.places]]"""
+    without = hands.evaluate(seen)
+    slider = hands.page.get_by_role("slider", name="noise", exact=True)
+    words = hands.page.locator("#diffusion-row")
+    assert words.is_hidden() and slider.get_attribute("aria-valuetext") == "none"
+    slider.focus()
+    hands.press(*["ArrowRight"] * 10)
+    assert hands.state("diffusion") == 0.5
+    assert words.is_visible() and slider.get_attribute("aria-valuetext") == "0.5"
+    noisy = hands.evaluate(seen)
+    assert noisy[0] != without[0]
+    hands.page.locator("#time").fill("0.1")
+    hands.page.locator("#time").fill("0.6")
+    hands.rest()
+    assert hands.evaluate(seen) == noisy
+    again = visit(hands.evaluate("lab.writeLink()").removeprefix("#"))
+    assert again.evaluate(seen) == noisy
+    slider.focus()
+    hands.press("Home")
+    assert hands.evaluate(seen) == without
+    assert "diffusion" not in hands.evaluate("lab.writeLink()")
+
+
 def test_a_link_carries_the_state(visit):
-    hands = visit(f"{SOME}_trails&method=sb&sigma=0.3&steps=5&turned=0.5,0.7&backwards=1&once=1")
+    hands = visit(
+        f"{SOME}_trails&method=sb&sigma=0.3&steps=5&turned=0.5,0.7&backwards=1&once=1"
+        "&diffusion=0.75"
+    )
     hands.tap((-1.5, 1))
     hands.page.locator("#others").fill("0.25")
     hands.choose("tool", "draw")
@@ -307,7 +311,7 @@ def test_a_link_carries_the_state(visit):
     fragment = hands.evaluate("lab.writeLink()")
     again = visit(fragment.removeprefix("#"))
     names = ("method", "sigma", "source", "points", "chosen", "others", "steps", "view", "turned")
-    for name in (*names, "t", "backwards", "means"):
+    for name in (*names, "diffusion", "t", "backwards", "means"):
         expected, got = hands.state(name), again.state(name)
         if name == "points":
             np.testing.assert_allclose(got, expected, atol=6e-4)
@@ -323,6 +327,7 @@ WRONG = {
     "t": ["2", "a"],
     "points": ["1,2,3", "1", "1,NaN", "9999,0", "_".join(["0,0"] * 1025), "1,1_"],
     "n": ["0", "2.5", "1e6"],
+    "diffusion": ["-0.5", "2.5", "NaN", "x"],
     "shows": ["density_x", "constructor"],
     "view": ["constructor"],
     "constructor": ["1"],
