@@ -105,23 +105,25 @@ class NoisyFlow:
 
     The noise g is as strong as asked, but no stronger than
 
-        g² = 2 β (α' β − α β') / α,
+        g² = 2 s² β (α' β − α β') / α,
 
-    the noise of a diffusion model with the same α and β (Song et al. 2021). It vanishes where β
-    does, so that points arrive without noise, and no error of the velocity counts in the drift
-    more than twice, however steep the score is.
+    the noise of a diffusion model with the same α and β (Song et al. 2021) that begins with a
+    standard deviation of s. It vanishes where β does, so that points arrive without noise, and no
+    error of the velocity counts in the drift more than twice, however steep the score is.
 
     Attributes:
         method: of the paths.
         score: from `score_of`.
         field: the velocity.
         strength: G, the largest g, in the units of x per √time.
+        spread: s, the standard deviation of the source, or of the Gaussians that it is made of.
     """
 
     method: Method
     score: Callable
     field: Callable
     strength: float
+    spread: float = 1.0
 
     def drift(self, t, x):
         """v + ½ g² s, (N, D)."""
@@ -141,7 +143,7 @@ class NoisyFlow:
 
     def _strength(self, t):
         ratio, falling, _ = _falling(self.method.schedule, t)
-        most = mx.maximum(2 * falling, 0) / mx.maximum(ratio, 1e-30)
+        most = 2 * self.spread**2 * mx.maximum(falling, 0) / mx.maximum(ratio, 1e-30)
         return mx.sqrt(mx.minimum(self.strength**2, most))
 
 

@@ -27,7 +27,8 @@ def whole(path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:  # a full disk does not say which file it has no room for
-        error.filename = error.filename or str(path)
+        if error.errno and not error.filename:
+            error.filename = str(path)
         raise
     finally:
         part.unlink(missing_ok=True)

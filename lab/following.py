@@ -33,7 +33,8 @@ def solve(run: Run, field, x0, times, key, labels=None, **how) -> Solution:
     if not run.config.diffusion:
         return odeint(run.followed(field), x0, times, **how)
     score = score_of(run.method, run.source, field)
-    flow = NoisyFlow(run.method, score, field, run.config.diffusion)
+    spread = run.source.mixture.std if run.source.mixture else 1.0
+    flow = NoisyFlow(run.method, score, field, run.config.diffusion, spread)
     how = {name: how[name] for name in ("solver", "steps")}
     return sdeint(flow.drift, flow.diffusion, x0, times, key=key, **how)
 

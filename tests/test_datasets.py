@@ -112,7 +112,7 @@ def test_samples(name):
 
 
 def test_a_number_that_is_rounded_up_to_one_is_of_the_last_component(monkeypatch):
-    monkeypatch.setattr("distributions.stratified", lambda n, key: mx.ones(n))
+    monkeypatch.setattr("data.distributions.stratified", lambda n, key: mx.ones(n))
     x = np.array(DATASETS["8gaussians"].sample(100, mx.random.key(0)))
     last = np.array(DATASETS["8gaussians"].mixture.means[-1])
     assert np.linalg.norm(x - last, axis=1).max() < 6 * DATASETS["8gaussians"].mixture.std

@@ -77,8 +77,9 @@ def test_fm_starts_from_the_normal_distribution(checkpoint):
 
 
 def test_any_path_with_any_coupling(run):
-    for coupling in COUPLINGS:
-        run("--method", "vp", "--coupling", coupling)
+    for coupling, make in COUPLINGS.items():
+        conditional = ["--conditional"] if make(1.0).by_class else []
+        run("--method", "vp", "--coupling", coupling, *conditional)
     assert len(list(Path("runs").iterdir())) == len(COUPLINGS)
     run("--method", "poly", "--power", "3")
     run("--method", "sb", "--sigma", "0")

@@ -135,6 +135,21 @@ def test_noise_begins_as_asked_and_nothing_blows_up(name, sigma):
     assert off.max() < 2 + 1e-2
 
 
+def test_noise_is_no_stronger_than_a_narrow_source_bears():
+    """Or steps overshoot: nothing blurs the points that this flow ends at."""
+    source, method = DATASETS["8gaussians"], independent("vp", 0.0)
+    field, x0 = exact_velocity(method, source, POINTS), source.sample(256, mx.random.key(0))
+
+    def off(spread):
+        flow = NoisyFlow(method, field.score, field, 1.0, spread)
+        how = {"solver": "euler-maruyama", "steps": 100, "key": mx.random.key(1)}
+        ends = np.array(sdeint(flow.drift, flow.diffusion, x0, [0.0, 1.0], **how).x[-1])
+        apart = np.linalg.norm(ends[:, None] - POINTS, axis=-1).min(axis=1)
+        return np.sqrt(np.mean(apart**2))
+
+    assert off(source.mixture.std) < 0.05 < 1 < off(1.0)
+
+
 @dataclass(frozen=True)
 class Wrong(NoisyFlow):
     """With a drift of v + wrong · ½ g² s."""
@@ -154,7 +169,7 @@ def least_p(name, strength, count, steps=32, factor=1.0, solver="stochastic-heun
     """
     method = independent(name)
     field = exact_velocity(method, NORMAL, POINTS)
-    flow = Wrong(method, VelocityScore(method, field), field, strength, factor)
+    flow = Wrong(method, VelocityScore(method, field), field, strength, factor=factor)
     start, noise = mx.random.split(mx.random.key(key))
     x0 = coefficients(method, 0.0)
     x0 = mx.random.normal((count, 2), key=start) * (x0[1] ** 2 + x0[2] ** 2) ** 0.5

@@ -73,7 +73,7 @@ CNF = ("--method", "cnf", "--steps", "3", "--train-ode-steps", "2")
         (["--method", "reflow", "--conditional"], ["'reflow' learns no classes"]),
         (["--conditional", "--regress", "marginal"], ["--regress", "mean over all classes"]),
         (["--conditional", "--drop", "1"], ["--drop", "'1' is not a number from 0 to 0.9"]),
-        (["--guidance", "2"], ["--guidance", "only --conditional"]),
+        (["--guidance", "2"], ["--guidance", "'2' leads to a class"]),
         (["--conditional", "--guidance", "-1"], ["--guidance", "not a number from 0 to 100"]),
         (
             ["--conditional", "--guidance", "2", "--diffusion", "1"],

@@ -107,7 +107,7 @@ def test_steps_of_euler_are_the_programs(visit, cpu, method):
       data.noise.map((_, i) => increment(i, step / 7, (step + 1) / 7)))""")
     made = with_independent_pairs()[method](0.2)
     field = exact_velocity(made, DATASETS["normal"], POINTS[:5])
-    flow = NoisyFlow(made, field.score, field, 1.2)
+    flow = NoisyFlow(made, field.score, field, 1.2, field.source.std)
     x0, increments = (mx.array(np.array(each, np.float32)) for each in (places[0], moved))
     expected = sdeint(
         flow.drift, flow.diffusion, x0, times, solver="euler-maruyama", increments=increments
