@@ -129,16 +129,7 @@ DATASETS: dict[str, Dataset] = {
             "eight Gaussians of variance 0.1, evenly on the circle of radius 5",
             _circle(8, 5.0),
             std=math.sqrt(0.1),
-            parts=[
-                "east",
-                "northeast",
-                "north",
-                "northwest",
-                "west",
-                "southwest",
-                "south",
-                "southeast",
-            ],
+            parts=COMPASS,
         ),
         curve(
             "moons",

@@ -58,12 +58,11 @@ def flow_page(out, paths, *, title: str, names=("", ""), target=None, labels=Non
         "target": _quantised(densities[len(states) :], "u1"),
     }
     if classes:
-        shown, colours = (
-            classes.labels[: drawn.shape[1]],
-            map(to_hex, classes.colours),
-        )
-        of = {"names": list(classes.names), "colours": list(colours), "labels": shown.tolist()}
-        data["classes"] = of
+        data["classes"] = {
+            "names": list(classes.names),
+            "colours": [to_hex(colour) for colour in classes.colours],
+            "labels": classes.labels[: drawn.shape[1]].tolist(),
+        }
     write_page(out, title, data, aside="flow.html", scripts=["flow.js"])
 
 

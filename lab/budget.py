@@ -50,9 +50,6 @@ def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
 
     `network` is not asked; `known` has what true samples are apart, for a target and a seed.
     """
-    if run.config.diffusion and run.no_score:
-        yield Cell(run, failure=run.no_score)
-        return
     for each in budgets(run):
         try:
             yield Cell(each, _quality(each, field, known))

@@ -127,9 +127,6 @@ def flat(numbers: dict) -> dict:
 
 def measured(run: Run, field, network: Callable, known: dict) -> Iterator[Cell]:
     """A cell of a comparison with the numbers of every class; `network` is not asked."""
-    if run.config.diffusion and run.no_score:
-        yield Cell(run, failure=run.no_score)
-        return
     best = known.get(run.config.seed)
     try:
         made, numbers = generate(run, field, best), flat(evaluate(run, field))

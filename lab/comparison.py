@@ -226,7 +226,10 @@ def compare(
         for run in of:
             show(done, f"{name}: {run.config.solver}")
             run = replace(run, source=learned.run.source)
-            yield from (measure or _measured)(run, learned.field, network, known)
+            if run.config.diffusion and run.no_score:
+                yield Cell(run, failure=run.no_score)
+            else:
+                yield from (measure or _measured)(run, learned.field, network, known)
             done += CELL_COST
     show(done, "")
 
@@ -318,9 +321,6 @@ def _learn_apart(job: tuple[Config, bool, str], tell: Callable[[float], None]) -
 def _measured(run: Run, model, network: Callable, known: dict) -> Iterator[Cell]:
     """One cell; `known` holds what others found that depends on source, target and seed alone."""
     without = dict.fromkeys(OF_LIKELIHOOD) if run.config.diffusion else {}
-    if run.config.diffusion and run.no_score:
-        yield Cell(run, failure=run.no_score)
-        return
     key = run.source.name, run.config.seed
     best, least = known.get(key, (None, None))
     try:

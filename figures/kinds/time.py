@@ -30,9 +30,11 @@ def law_of_training(run: Run, times, count: int) -> np.ndarray:
     parts, target = [], run.target.standardized()
     for key in mx.random.split(step_key(run.config.seed, LAW_OF_TRAINING), -(-count // batch)):
         x0_key, x1_key, pair_key, noise_key = mx.random.split(key, 4)
-        x0, x1, told = run.source.sample(batch, x0_key), target.sample(batch, x1_key), ()
+        x0, told = run.source.sample(batch, x0_key), ()
         if run.classes:
-            told = target.sample_with_classes(batch, x1_key)[1:]
+            x1, *told = target.sample_with_classes(batch, x1_key)
+        else:
+            x1 = target.sample(batch, x1_key)
         x0, x1, *_ = run.method.couple(x0, x1, pair_key, *told)
         noise = mx.random.normal(x0.shape, key=noise_key)
         parts.append([run.method.sample(t, x0, x1, noise)[0] for t in times])
