@@ -46,7 +46,7 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
     """
     count, dim = x.shape
     exact = probes is None
-    directions = mx.eye(dim, dtype=x.dtype)[:, None] if exact else probes
+    directions = mx.array(np.eye(dim), x.dtype)[:, None] if exact else probes
     if brings_jvp(type(field)):
         velocity, pushed = field.with_jvp(t, x, directions.swapaxes(0, 1))
         along = mx.sum(directions.swapaxes(0, 1) * pushed, axis=2)

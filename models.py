@@ -18,11 +18,12 @@ from mlx.utils import tree_flatten
 
 from learning.layers import (
     ACTIVATIONS,
-    affine,
+    activated,
     beside,
     column,
     known_activation,
     one_hot,
+    product,
     pushed,
     slope_of_waves,
     waves,
@@ -84,11 +85,11 @@ class MLP(nn.Module):
         With two times the mean velocity from t to `end`, in the shapes of t; if None, to t itself.
         With a `label`, () or (N,), that of the points of a class.
         """
-        x, activate = self._in_units(x), ACTIVATIONS[self.activation]
-        h = self._first(t, beside(x, self._waves(x)), end, label)
+        x, activate = self._in_units(x), activated(self.activation)
+        h, shift = self._first(t, beside(x, self._waves(x)), end, label)
         for layer in self.layers[1:]:
-            h = affine(layer.weight, layer.bias, activate(h))
-        return self._out_of_units(h)
+            h, shift = product(layer.weight, activate(h, shift)), layer.bias
+        return self._out_of_units(h + shift)
 
     @rowwise
     def with_jvp(self, t, x, directions, label=None):
@@ -102,11 +103,11 @@ class MLP(nn.Module):
         """
         x = self._in_units(x)  # by which the derivative does not change, as v has them too
         waves_of_x = self._waves(x)
-        h = self._first(t, beside(x, waves_of_x), label=label)
+        first = self._first(t, beside(x, waves_of_x), label=label)
         along = [
             self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
         ]
-        h, along = self._through(h, along)
+        h, along = self._through(*first, along)
         return self._out_of_units(h), mx.stack(along, axis=1)
 
     @rowwise
@@ -129,17 +130,17 @@ class MLP(nn.Module):
         along = moved @ weight[:, -moved.shape[1] :].T
         if x_rate is not None:
             along = along + self._first_along(self._in_units(x_rate), waves_of_x)
-        u, (rate,) = self._through(self._first(t, beside(x, waves_of_x), end), [along])
+        u, (rate,) = self._through(*self._first(t, beside(x, waves_of_x), end), [along])
         return self._out_of_units(u), self._out_of_units(rate)
 
-    def _through(self, h, along: list) -> tuple:
+    def _through(self, h, shift, along: list) -> tuple:
         """All layers after the first: what comes out, and its derivatives along directions."""
         activate = with_slope(self.activation)
         for layer in self.layers[1:]:
-            h, slope = activate(h)
-            h = affine(layer.weight, layer.bias, h)
+            value, slope = activate(h, shift)
+            h, shift = product(layer.weight, value), layer.bias
             along = [pushed(slope, a, layer.weight) for a in along]
-        return h, along
+        return h + shift, along
 
     def _in_units(self, x):
         return x if self.scale == 1 else x / self.scale
@@ -155,17 +156,23 @@ class MLP(nn.Module):
             pairs.append((2 * mx.square(cosine) - 1, 2 * sine * cosine))
         return pairs
 
-    def _first(self, t, place, end=None, label=None):
-        """The first layer, before its activation."""
+    def _first(self, t, place, end=None, label=None) -> tuple:
+        """The first layer, before its activation: a product (N, width), and what to add to it.
+
+        A time that is the same for all points is multiplied once, and then added.
+        """
         layer, times = self.layers[0], [column(t, place.dtype)]
         if self.times == 2:
             times += [
                 mx.zeros_like(times[0]) if end is None else column(end, place.dtype) - times[0]
             ]
-        seen = [place, *(waves(t, self.waves_of_t) for t in times)]
+        times = mx.concatenate([waves(t, self.waves_of_t) for t in mx.broadcast_arrays(*times)], 1)
         if label is not None or self.classes:
-            seen.insert(1, one_hot(label, self.classes, place))
-        return affine(layer.weight, layer.bias, *seen)
+            place = mx.concatenate([place, one_hot(label, self.classes, place)], axis=1)
+        if len(times) == len(place):
+            return product(layer.weight, mx.concatenate([place, times], axis=1)), layer.bias
+        of_place, of_times = mx.split(layer.weight, [place.shape[1]], axis=1)
+        return product(of_place, place), mx.addmm(layer.bias, times, of_times.T)
 
     def _first_along(self, direction, waves_of_x):
         """The derivative of the first layer along a direction, (N, D) or (1, D)."""

@@ -16,34 +16,13 @@ import mlx.nn as nn
 from machine.elementary import exp_negative, tanh
 
 
+@mx.compile
 def isru(x):
     """x / √(1 + x²), the inverse square root unit (Carlile et al. 2017).
 
     As smooth and bounded as tanh, and the cheapest of its kind on a CPU.
     """
-    return _isru(x)
-
-
-@mx.custom_function
-def _isru(x):
-    return _isru_value(x)
-
-
-@_isru.vjp
-def _(x, cotangent, _):
-    return _isru_derivative(x, cotangent)
-
-
-@mx.compile
-def _isru_value(x):
     return x * mx.rsqrt(1 + mx.square(x))
-
-
-@mx.compile
-def _isru_derivative(x, direction):
-    """(1 + x²)^(−3/2) times a direction, in fewer operations than MLX makes of the chain rule."""
-    root = mx.rsqrt(1 + x * x)  # `square` would have MLX keep the root of the forward pass
-    return direction * root * root * root
 
 
 def silu(x):
@@ -81,6 +60,16 @@ ACTIVATIONS = {
 }
 
 
+def slope_of_isru(x, direction):
+    """(1 + x²)^(−3/2) times a direction."""
+    root = mx.rsqrt(1 + x * x)
+    return direction * root * root * root
+
+
+# a'(h) times a direction, where that is fewer operations than MLX makes of the chain rule
+DERIVATIVES = {"isru": slope_of_isru}
+
+
 def known_activation(activation: str) -> str:
     """The name, if it is one in `ACTIVATIONS`; otherwise a ValueError."""
     if activation not in ACTIVATIONS:
@@ -89,45 +78,19 @@ def known_activation(activation: str) -> str:
 
 
 @mx.custom_function
-def affine(weight, bias, *inputs):
-    """The inputs side by side times weightᵀ, plus bias: (N, width).
+def product(weight, h):
+    """h (N, columns) times weightᵀ, (N, width).
 
-    An input of one row is the same for all points; such inputs come last. The gradients of the
-    weights lie in memory as the weights do, which MLX's own do not: an optimizer's kernels are slow
-    where layouts differ.
+    The gradient of the weight lies in memory as the weight does, which MLX's own does not: an
+    optimizer's kernels are slow where layouts differ.
     """
-    product = None
-    for h, part in _columns(weight, inputs):
-        if len(h) < len(inputs[0]):
-            bias = mx.addmm(bias, h, part.T)
-        else:
-            product = h @ part.T if product is None else mx.addmm(product, h, part.T)
-    return product + bias  # the bias within `addmm` makes a solve a quarter longer
+    return h @ weight.T
 
 
-@affine.vjp
-def _(primals, cotangent, value):
-    weight, _, *inputs = primals
-    pulled = [_summed_to(h, cotangent) for h in inputs]
-    of_weight = [g.T @ h for g, h in zip(pulled, inputs, strict=True)]
-    return (
-        of_weight[0] if len(inputs) == 1 else mx.concatenate(of_weight, axis=1),
-        mx.sum(cotangent, axis=0),
-        *(g @ part for g, (_, part) in zip(pulled, _columns(weight, inputs), strict=True)),
-    )
-
-
-def _columns(weight, inputs) -> list[tuple]:
-    """Each input, and the columns of the weight that it meets."""
-    if len(inputs) == 1:
-        return [(inputs[0], weight)]
-    cuts = list(itertools.accumulate(h.shape[1] for h in inputs))[:-1]
-    return list(zip(inputs, mx.split(weight, cuts, axis=1), strict=True))
-
-
-def _summed_to(h, cotangent):
-    """The cotangent (N, width), in as many rows as the input had."""
-    return cotangent if len(h) == len(cotangent) else mx.sum(cotangent, axis=0, keepdims=True)
+@product.vjp
+def _(primals, cotangent, _):
+    weight, h = primals
+    return cotangent.T @ h, cotangent @ weight
 
 
 def beside(x, waves_of_x: list[tuple]):
@@ -145,16 +108,53 @@ def pushed(slope, along, weight):
 
 
 @cache
+def activated(activation: str) -> Callable:
+    """The function (h, shift) → a(h + shift) of an activation a; shift is one row, or (N, width).
+
+    A layer's bias is added here, where it costs nothing, and not to its product. The gradient adds
+    them anew and the other way round, because MLX would take the same sum for one that is worth
+    keeping, in a pass through memory of its own.
+    """
+    function, derivative = ACTIVATIONS[activation], derivative_of(activation)
+    forwards = mx.compile(lambda h, shift: function(h + shift))
+    backwards = mx.compile(lambda h, shift, cotangent: derivative(shift + h, cotangent))
+
+    @mx.custom_function
+    def activated(h, shift):
+        return forwards(h, shift)
+
+    @activated.vjp
+    def _(primals, cotangent, _):
+        h, shift = primals
+        pulled = backwards(h, shift, cotangent)
+        return pulled, pulled if shift.shape == h.shape else _summed(pulled, shift)
+
+    return activated
+
+
+def _summed(pulled, shift):
+    """The cotangent (N, width), in the shape of the one row that was added to all."""
+    return mx.sum(pulled, axis=0, keepdims=shift.ndim == 2)
+
+
+@cache
 def with_slope(activation: str) -> Callable:
-    """The function h → (a, a') of an activation a and its derivative at h."""
-    function = ACTIVATIONS[activation]
+    """The function (h, shift) → (a, a') of an activation a and its derivative at h + shift."""
+    function, derivative = ACTIVATIONS[activation], derivative_of(activation)
 
     @mx.compile
-    def with_slope(h):
-        (value,), (slope,) = mx.vjp(function, [h], [mx.ones_like(h)])
-        return value, slope
+    def with_slope(h, shift):
+        h = h + shift
+        return function(h), derivative(h, mx.ones_like(h))
 
     return with_slope
+
+
+def derivative_of(activation: str) -> Callable:
+    """The function (h, direction) → a'(h) times the direction, of an activation a."""
+    function = ACTIVATIONS[activation]
+    by_chain_rule = lambda h, direction: mx.vjp(function, [h], [direction])[1][0]  # noqa: E731
+    return DERIVATIVES.get(activation, by_chain_rule)
 
 
 def column(t, dtype=mx.float32):

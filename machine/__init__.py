@@ -1,4 +1,4 @@
-"""The machine: a fast BLAS, native kernels, all of a CPU's cores, random keys, Ctrl-C.
+"""The machine: a fast BLAS, native kernels, memory, all of a CPU's cores, random keys, Ctrl-C.
 
 Nothing here knows what is computed. To be fast on Linux, MLX must be loaded after this package;
 whatever imports MLX in this project imports this first.
@@ -14,4 +14,4 @@ if sys.platform == "linux" and "mlx.core" in sys.modules:
         stacklevel=2,
     )
 
-from machine import blas, kernels  # noqa: F401
+from machine import blas, kernels, memory  # noqa: F401

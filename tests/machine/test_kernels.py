@@ -25,6 +25,7 @@ with mx.stream(mx.cpu):
         print(name, mx.compile(lambda x: function(2 * x) + 1)(x).tolist())
     rows = mx.compile(lambda x, row: mx.square(x * row) + row)  # of other shapes, and in place
     print(rows(2 * x.reshape(8, 13), mx.arange(13.0)).tolist())
+    print(rows(2 * x.reshape(13, 8).T, mx.arange(13.0)).tolist())  # not side by side in memory
 print(kernels.FOLDER)
 """
 
@@ -55,6 +56,7 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
     loops = [re.findall(r"(.*)\n *for \((.*) = 0;", source) for source in sources]
     assert {kind for loop in loops for _, kind in loop} == {"size_t i", "int i0", "int i1"}
     assert {before for loop in loops for before, _ in loop} == {"#pragma GCC ivdep"}
+    assert any("_strides[1] == 1" in source for source in sources)  # a loop of its own
     *plain, none = python(NUMBERS, tmp_path, FLOW_MATCHING_NATIVE="0")
     assert none == "None" and built(tmp_path / "temporary") == kernels
     assert native == plain
