@@ -9,7 +9,8 @@ from. Let xs be on a path at time s, and us the path's velocity there.
 
 - `meanflow` holds the end and moves the start along the flow. The end does not move, so that
   0 = v + (t − s) du/ds − u (Geng et al. 2025, eq. 6; their time runs from data to noise, and so
-  the sign is another). Of all velocities us at a place the mean is v.
+  the sign is another). Of all velocities us at a place the mean is v; the start moves with
+  what the network knows of that, u(s, s, x), which has no noise (Geng et al. 2025b).
 - `flowmap` holds the start and moves the end: what has come to X = xs + (t − s) u goes on with the
   velocity there, u + (t − s) ∂u/∂t = u(t, t, X) (Boffi et al. 2025, the Lagrangian form).
 
@@ -50,8 +51,9 @@ class MeanFlow(MapMethod):
     """See the top of this file."""
 
     def error(self, model, s, xs, us, t):
-        """Mean of |u − us − (t − s) du/ds|², where du/ds = ∂u/∂s + (∂u/∂x) us is held fixed."""
-        u, rate = model.with_rate(s, xs, t, 1.0, us, 0.0)
+        """Mean of |u − us − (t − s) du/ds|², where du/ds = ∂u/∂s + (∂u/∂x) v is held fixed."""
+        velocity = mx.stop_gradient(model(s, xs))
+        u, rate = model.with_rate(s, xs, t, 1.0, velocity, 0.0)
         return mx.mean(mx.square(u - mx.stop_gradient(us + (t - s) * rate)))
 
 

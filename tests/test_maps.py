@@ -122,6 +122,23 @@ def test_on_average_over_pairs_the_exact_map_stays(name):
         assert abs(off.mean()) > 8 * off.std() / math.sqrt(50), title
 
 
+def test_the_noise_of_pairs_has_no_part_in_the_derivative():
+    """All that the exact map leaves of `meanflow`'s objective is the variance of us about v."""
+    method, keys = MAPS["meanflow"](), mx.random.split(mx.random.key(7), 3)
+    x0 = mx.random.normal((2_000, 2), key=keys[0])
+    x1 = MEAN + STD * mx.random.normal((2_000, 2), key=keys[1])
+    s, xs, us, t = method.examples(x0, x1, keys[2])
+    t = mx.where((t - s > 0.05) & (t < 0.95), t, s)  # differences err where times nearly meet
+    left = method.error(ExactMap(), s, xs, us, t).item()
+    assert left == pytest.approx(mx.mean(mx.square(us - velocity(s, xs))).item(), rel=1e-2)
+
+    class AlongThePair(ExactMap):
+        def with_rate(self, s, x, t, s_rate, x_rate, t_rate):
+            return super().with_rate(s, x, t, s_rate, us, t_rate)
+
+    assert method.error(AlongThePair(), s, xs, us, t).item() != pytest.approx(left, rel=0.1)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_any_number_of_steps_of_the_exact_map_ends_at_the_same_place(steps):
     x0 = mx.random.normal((200, 2), key=mx.random.key(1))
