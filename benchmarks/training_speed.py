@@ -8,8 +8,9 @@ PYTHON is the interpreter of an environment of its own with jax and torch:
 
 A network of 3×64 with waves of t, `vp`, 8gaussians to moons, 256 fresh pairs a step, Adam, averaged
 weights. JAX runs all steps in one `lax.scan`; PyTorch runs eagerly on one thread, which is faster
-for it than two. Every side is a process of its own; the sides take turns, and medians are printed,
-all without compilation.
+for it than two. "The least on MLX" is no training, but what none can do without: the products,
+activations and updates alone, without biases, on one batch that lies ready. Every side is a process
+of its own; the sides take turns, and medians are printed, all without compilation.
 """
 
 import itertools
@@ -20,13 +21,22 @@ import time
 
 from peers import WAVES, in_turns, options
 
-SIDES = {"ours": ("ours",), "JAX, lax.scan": ("jax",), "PyTorch, one thread": ("torch",)}
+SIDES = {
+    "ours": ("ours",),
+    "the least on MLX": ("ours", "least"),
+    "JAX, lax.scan": ("jax",),
+    "PyTorch, one thread": ("torch",),
+}
 BATCH, RATE, DECAY, WARM, STEPS, TORCH_STEPS = 256, 5e-3, 0.999, 500, 10_000, 1_500
 SIZES = (3 + 2 * WAVES, 64, 64, 64, 2)
 RADIUS, SPREAD, NOISE = 5.0, math.sqrt(0.1), 0.2
 
 
-def ours() -> float:
+def ours(part: str = "all") -> float:
+    return least() if part == "least" else trained()
+
+
+def trained() -> float:
     import machine  # noqa: F401  before MLX
 
     from cfm import METHODS
@@ -45,6 +55,50 @@ def ours() -> float:
             **how,
         )
     return history.steps_per_second
+
+
+def least() -> float:
+    import machine  # noqa: F401  before MLX
+
+    import mlx.core as mx
+
+    from learning.layers import isru, slope_of_isru
+
+    x, ut = mx.random.normal((BATCH, SIZES[0])), mx.random.normal((BATCH, SIZES[-1]))
+    slope = mx.compile(slope_of_isru)
+
+    def gradient(weights):
+        inputs, products = [x], []
+        for w in weights[:-1]:
+            products.append(inputs[-1] @ w.T)
+            inputs.append(isru(products[-1]))
+        pulled, found = inputs[-1] @ weights[-1].T - ut, []
+        for w, h, product in zip(weights[::-1], inputs[::-1], [*products[::-1], None], strict=True):
+            found.append(pulled.T @ h)
+            if product is not None:
+                pulled = slope(product, pulled @ w)
+        return found[::-1]
+
+    @mx.compile
+    def step(weights, first, second, averaged):
+        moved = []
+        for w, m, v, a, g in zip(weights, first, second, averaged, gradient(weights), strict=True):
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            w = w - RATE * m / (mx.sqrt(v) + 1e-8)
+            moved.append((w, m, v, a + (1 - DECAY) * (w - a)))
+        return [list(each) for each in zip(*moved, strict=True)]
+
+    weights = [mx.random.normal((o, i)) / math.sqrt(i) for i, o in itertools.pairwise(SIZES)]
+    zeros = [mx.zeros_like(w) for w in weights]
+    state = [weights, zeros, zeros, weights]
+    for n in range(WARM + STEPS):
+        if n == WARM:
+            mx.eval(state)
+            began = time.perf_counter()
+        state = step(*state)
+        mx.async_eval(state)
+    mx.eval(state)
+    return STEPS / (time.perf_counter() - began)
 
 
 def jax() -> float:
@@ -165,7 +219,7 @@ def main(peers: str, rounds: int):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        print(json.dumps(globals()[sys.argv[1]]()))
+    if sys.argv[1] in ("ours", "jax", "torch"):
+        print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
     else:
         main(*options())

@@ -34,7 +34,7 @@ TRAIN_FIXED_STEPS = 8  # likewise, while training through the solver
 STEPS, BATCH = 1_300, 2_048  # of training
 COUPLED_STEPS, COUPLED_BATCH = 4_000, 256  # matching pairs costs at least the batch's square
 COUPLED_LR = 5e-3  # so small a batch is noisy
-MAP_STEPS, MAP_LR = 2_600, 5e-3  # a map learns from itself, and must not run after its own noise
+MAP_STEPS, MAP_LR = 4_000, 5e-3  # a map learns from itself, and must not run after its own noise
 CNF_STEPS, CNF_BATCH, CNF_WIDTH = 1_000, 256, 64  # a step of cnf takes a hundred times as long
 CNF_LR = 2e-3  # it tends to fail at more
 EXACT_POINTS = 64  # of the target, that the exact field is made of
@@ -91,8 +91,8 @@ class Config:
             target's.  [default: 8gaussians, or normal where the method, the dimension or a file of
             points asks for it]
         target: Distribution the flow ends at: a dataset, or a file of points, .csv, .npy or .npz.
-        steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, or 1,000
-            for cnf, or 2,600 for meanflow and flowmap]
+        steps: Number of training steps.  [default: 1,300, or 4,000 for coupled pairs, meanflow
+            and flowmap, or 1,000 for cnf]
         solver: Solver that follows the flow: of the ordinary equation, or, with --diffusion, of the
             stochastic one.  [default: dopri5, or stochastic-heun with --diffusion, or euler, which
             takes the steps of a map]
