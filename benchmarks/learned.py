@@ -176,7 +176,7 @@ def main(before: str | None, seeds: int, only: str, sigma: str):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 7:
+    if sys.argv[1:] and not sys.argv[1].startswith("--"):
         sys.path.insert(0, sys.argv[1])
         if Path(sys.argv[1], "machine").is_dir():
             import machine  # noqa: F401  before MLX
