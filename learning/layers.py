@@ -109,7 +109,7 @@ def pushed(slope, along, weight):
 
 @cache
 def activated(activation: str) -> Callable:
-    """The function (h, shift) → a(h + shift) of an activation a; shift is one row, or (N, width).
+    """The function (h, shift) → a(h + shift) of an activation a; h is (N, width), shift one row.
 
     A layer's bias is added here, where it costs nothing, and not to its product. The gradient adds
     them anew and the other way round, because MLX would take the same sum for one that is worth
@@ -127,14 +127,9 @@ def activated(activation: str) -> Callable:
     def _(primals, cotangent, _):
         h, shift = primals
         pulled = backwards(h, shift, cotangent)
-        return pulled, pulled if shift.shape == h.shape else _summed(pulled, shift)
+        return pulled, mx.sum(pulled, axis=0, keepdims=shift.ndim == 2)
 
     return activated
-
-
-def _summed(pulled, shift):
-    """The cotangent (N, width), in the shape of the one row that was added to all."""
-    return mx.sum(pulled, axis=0, keepdims=shift.ndim == 2)
 
 
 @cache
