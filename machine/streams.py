@@ -7,14 +7,16 @@ separately can have each part on a stream of its own. On a GPU nothing is cut: i
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from contextvars import ContextVar
 from functools import cache, wraps
 from itertools import compress
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
-ROWS = 1024  # of a network's input, fewest in a part; below, cutting costs more than it saves
+ROWS = 1000  # of a network's input, fewest in a part; below, cutting costs more than it saves
 STREAMS = 8  # at most
+_within_a_part = ContextVar("within a part", default=False)
 
 
 def rowwise(function: Callable) -> Callable:
@@ -44,18 +46,22 @@ def rowwise(function: Callable) -> Callable:
 def in_parts(function: Callable, least: int, *arrays) -> list:
     """The function's results for the parts of arrays, cut along the first axis.
 
-    As many parts as there are cores, but none of fewer than `least` rows.
+    As many parts as there are cores, but none of fewer than `least` rows; and a part is not cut
+    again, by a network that a training step calls, since all cores are busy then.
     """
     count = arrays[0].shape[0]
     parts = min(len(_streams()), count // least)
-    if parts < 2 or mx.default_device().type != mx.cpu:
+    if parts < 2 or _within_a_part.get() or mx.default_device().type != mx.cpu:
         return [function(*arrays)]
     cuts = [count * part // parts for part in range(1, parts)]
     pieces = zip(*(mx.split(array, cuts) for array in arrays), strict=True)
-    done = []
-    for stream, piece in zip(_streams(), pieces, strict=False):
-        with mx.stream(stream):
-            done.append(function(*piece))
+    done, token = [], _within_a_part.set(True)
+    try:
+        for stream, piece in zip(_streams(), pieces, strict=False):
+            with mx.stream(stream):
+                done.append(function(*piece))
+    finally:
+        _within_a_part.reset(token)
     return done
 
 

@@ -62,3 +62,22 @@ def test_each_part_has_a_stream_of_its_own(two_parts):
     seen.clear()
     Recorder()(0.0, x[:10])
     assert [rows for _, rows in seen] == [10]
+
+
+def test_a_part_is_not_cut_again(two_parts):
+    """Not even where it has rows enough for it; but the next whole is."""
+    lengths = []
+
+    def inner(x):
+        lengths.append(len(x))
+        return x
+
+    def outer(x):
+        return mx.concatenate(parallel.in_parts(inner, 10, x))
+
+    x = mx.arange(100.0)
+    for _ in range(2):
+        found = mx.concatenate(parallel.in_parts(outer, 10, x))
+        np.testing.assert_array_equal(np.array(found), np.array(x))
+    parallel.in_parts(inner, 10, x)
+    assert lengths == [50] * 6
