@@ -80,4 +80,15 @@ def test_a_part_is_not_cut_again(two_parts):
         found = mx.concatenate(parallel.in_parts(outer, 10, x))
         np.testing.assert_array_equal(np.array(found), np.array(x))
     parallel.in_parts(inner, 10, x)
-    assert lengths == [50] * 6
+    assert lengths == [51, 49] * 3
+
+
+def test_no_two_parts_are_equally_long(monkeypatch):
+    """Nor is one empty, or of a few things left without one."""
+    streams = [mx.cpu, *(mx.new_thread_local_stream(mx.cpu) for _ in range(7))]
+    for cores in range(2, 9):
+        monkeypatch.setattr(parallel, "_streams", lambda cores=cores: streams[:cores])
+        for count in (cores * 17, cores * 17 + 5, 999):
+            lengths = parallel.in_parts(len, 17, mx.arange(count))
+            assert sum(lengths) == count and len(set(lengths)) == len(lengths) and min(lengths) > 0
+        assert parallel.in_parts(len, 1, mx.arange(cores)) == [1] * cores
