@@ -19,7 +19,6 @@ from mlx.utils import tree_flatten
 from learning.layers import (
     ACTIVATIONS,
     activated,
-    beside,
     column,
     known_activation,
     one_hot,
@@ -28,6 +27,7 @@ from learning.layers import (
     slope_of_waves,
     waves,
     with_slope,
+    with_waves,
 )
 from machine.keys import as_key
 from machine.streams import rowwise
@@ -86,7 +86,7 @@ class MLP(nn.Module):
         With a `label`, () or (N,), that of the points of a class.
         """
         x, activate = self._in_units(x), activated(self.activation)
-        h, shift = self._first(t, beside(x, self._waves(x)), end, label)
+        h, shift = self._first(t, with_waves(x, self._waves(x)), end, label)
         for layer in self.layers[1:]:
             h, shift = product(layer.weight, activate(h, shift)), layer.bias
         return self._out_of_units(h + shift)
@@ -103,7 +103,7 @@ class MLP(nn.Module):
         """
         x = self._in_units(x)  # by which the derivative does not change, as v has them too
         waves_of_x = self._waves(x)
-        first = self._first(t, beside(x, waves_of_x), label=label)
+        first = self._first(t, with_waves(x, waves_of_x), label=label)
         along = [
             self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
         ]
@@ -130,7 +130,7 @@ class MLP(nn.Module):
         along = moved @ weight[:, -moved.shape[1] :].T
         if x_rate is not None:
             along = along + self._first_along(self._in_units(x_rate), waves_of_x)
-        u, (rate,) = self._through(*self._first(t, beside(x, waves_of_x), end), [along])
+        u, (rate,) = self._through(*self._first(t, with_waves(x, waves_of_x), end), [along])
         return self._out_of_units(u), self._out_of_units(rate)
 
     def _through(self, h, shift, along: list) -> tuple:
@@ -182,7 +182,7 @@ class MLP(nn.Module):
         slopes = [
             (-a * sine, a * cosine) for a, (cosine, sine) in zip(turned, waves_of_x, strict=True)
         ]
-        moved = beside(direction, slopes)
+        moved = with_waves(direction, slopes)
         return moved @ self.layers[0].weight[:, : moved.shape[1]].T
 
     def __repr__(self):

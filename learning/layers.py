@@ -93,7 +93,7 @@ def _(primals, cotangent, _):
     return cotangent.T @ h, cotangent @ weight
 
 
-def beside(x, waves_of_x: list[tuple]):
+def with_waves(x, waves_of_x: list[tuple]):
     """x and the waves of x side by side, (N, D (1 + 2 pairs))."""
     return mx.concatenate([x, *itertools.chain(*waves_of_x)], axis=1)
 
