@@ -1,9 +1,9 @@
 """Linux: have freed memory wait for its next use. Elsewhere: nothing.
 
 MLX asks for memory anew for every array, and glibc gives large pieces back to the system as soon as
-they are free, so that every page of every array is cleared again when it is first touched: more
-work than the arithmetic. Log-densities of 10 000 points by the default network take three quarters
-of the time without. What a process once had it keeps, up to `KEPT`.
+they are free, so that every page of every array is cleared again when it is first touched, which
+can take longer than the arithmetic. Where glibc keeps them, up to `KEPT`, log-densities of 10 000
+points by the default network take three quarters of the time.
 """
 
 import ctypes

@@ -84,7 +84,7 @@ def test_a_part_is_not_cut_again(two_parts):
 
 
 def test_no_two_parts_are_equally_long(monkeypatch):
-    """Nor is one empty, or of a few things left without one."""
+    """Nor is one empty, even of as few things as there are cores."""
     streams = [mx.cpu, *(mx.new_thread_local_stream(mx.cpu) for _ in range(7))]
     for cores in range(2, 9):
         monkeypatch.setattr(parallel, "_streams", lambda cores=cores: streams[:cores])
