@@ -201,7 +201,7 @@ class Classes:
 def class_colours(count: int) -> np.ndarray:
     """A colour for every class, (K, 4): of more than a few, those of a rainbow."""
     if count <= len(CLASSES):
-        return to_rgba_array(CLASSES[:count])
+        return to_rgba_array([*CLASSES[:count]])  # old matplotlibs take two in a tuple for one
     return matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count))
 
 
