@@ -7,6 +7,7 @@ docstring says of it is what the help page says. A default of None depends on ot
 `settling.py` fills it in. The JSON of a Config is what a checkpoint keeps.
 """
 
+import inspect
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -235,7 +236,8 @@ class Config:
 
 
 OPTIONS = {each.name: each for each in fields(Config) if each.metadata}
-SAID = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", Config.__doc__ or "", re.MULTILINE)
+# `getdoc`, since Python 3.13 takes the margin off by itself, and those before do not
+SAID = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(Config) or "", re.MULTILINE)
 HELP = {name: " ".join(words.split()).replace(" [default", "  [default") for name, words in SAID}
 # that training ignores
 SOLVING_OPTIONS = ("solver", "guidance", "diffusion", "ode_steps", "rtol", "atol", "samples")
