@@ -37,7 +37,7 @@ COLUMNS = {
     "divergence": ("divergence", "{:.3f}"),
     "radii": ("radii", "{:.3f}"),
     "blurred_divergence": ("from the blurred: divergence", "{:.3f}"),
-    "blurred_radii": ("radii", "{:.3f}"),
+    "blurred_radii": ("from the blurred: radii", "{:.3f}"),
     "nfe": ("NFE", "{:.0f}"),
 }
 DRAWS, COUNT = 4, 2048
@@ -108,12 +108,14 @@ def measure(name: str, source_name: str, target_name: str, seed: str, sigma: str
         log_q = log_prob(model, true, source.log_prob)
         found["divergence"] = mx.mean(target.log_prob(true) - log_q).item()
     blur = method.std(mx.array(1.0)).item()  # of what a path ends in
-    noise = mx.random.normal((DRAWS * COUNT, target.dim), key=keys[-1])
+    noise_key, law_key = mx.random.split(mx.random.key(2**20 + 1))
+    noise = mx.random.normal((DRAWS * COUNT, target.dim), key=noise_key)
     blurred = mx.concatenate([true for _, true in ends]) + blur * noise
     if target_name == "annulus":
         generated = radii(mx.concatenate([x for x, _ in ends]))
         found["radii"] = distance(generated, lambda r: np.clip(r - 2, 0, 1))
-        true = radii(target.sample(2**20, keys[0]) + blur * mx.random.normal((2**20, 2)))
+        noise = mx.random.normal((2**20, 2), key=law_key)
+        true = radii(target.sample(2**20, keys[0]) + blur * noise)
         law = lambda r: np.searchsorted(true, r) / len(true)  # noqa: E731
         found["blurred_radii"] = distance(generated, law)
     if target_name == "checkerboard" and blur:
