@@ -81,7 +81,8 @@ def orthogonal(matrices):
     matrices = matrices / (norms + 1e-12)
     for a, b, c in POLYNOMIALS:
         squares = matrices @ matrices.swapaxes(1, 2)
-        matrices = a * matrices + (b * squares + c * (squares @ squares)) @ matrices
+        factors = mx.addmm(squares, squares, squares, alpha=c, beta=b)
+        matrices = mx.addmm(matrices, factors, matrices, beta=a)
     return matrices
 
 

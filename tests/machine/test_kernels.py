@@ -26,6 +26,18 @@ with mx.stream(mx.cpu):
     rows = mx.compile(lambda x, row: mx.square(x * row) + row)  # of other shapes, and in place
     print(rows(2 * x.reshape(8, 13), mx.arange(13.0)).tolist())
     print(rows(2 * x.reshape(13, 8).T, mx.arange(13.0)).tolist())  # not side by side in memory
+    for kind in (mx.float16, mx.bfloat16, mx.complex64):
+        function = mx.compile(lambda x: mx.log1p(mx.exp(-x * x)) / (1 + mx.abs(x)))
+        print(kind, function(mx.linspace(-5, 5, 99).astype(kind)).tolist())
+print(kernels.FOLDER)
+"""
+
+ONE_KERNEL = """
+from machine import kernels
+import mlx.core as mx
+with mx.stream(mx.cpu):
+    x = mx.linspace(-5, 5, 99).astype(mx.complex64)
+    print(mx.compile(lambda x: mx.log1p(x * x))(x).tolist())
 print(kernels.FOLDER)
 """
 
@@ -57,21 +69,38 @@ def test_the_same_numbers_in_a_folder_of_their_own(tmp_path):
     assert {kind for loop in loops for _, kind in loop} == {"size_t i", "int i0", "int i1"}
     assert {before for loop in loops for before, _ in loop} == {"#pragma GCC ivdep"}
     assert any("_strides[1] == 1" in source for source in sources)  # a loop of its own
+    libraries = [path.read_bytes() for path in Path(folder).rglob("lib*.so")]
+    assert not any(b"libstdc++" in library for library in libraries)
     *plain, none = python(NUMBERS, tmp_path, FLOW_MATCHING_NATIVE="0")
     assert none == "None" and built(tmp_path / "temporary") == kernels
     assert native == plain
 
 
 def test_without_a_compiler_or_a_cache_everything_works(tmp_path):
-    one = NUMBERS.replace("'elu', ", "").replace("'tanh')", "'tanh',)")
-    assert python(one, tmp_path, PATH=str(tmp_path))[-1] == "None"
+    assert python(ONE_KERNEL, tmp_path, PATH=str(tmp_path))[-1] == "None"
     (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "g++").chmod(0o755)
     assert python(
         "from machine import kernels; print(kernels.FOLDER)", tmp_path, PATH=str(tmp_path)
     ) == ["None"]
     (tmp_path / "file").write_text("")
-    assert python(one, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
+    assert python(ONE_KERNEL, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))[-1] == "None"
+
+
+@pytest.mark.parametrize("word", ["_GLIBCXX_SSTREAM", "-nodefaultlibs"])
+def test_a_compiler_without_our_shortcuts(tmp_path, word):
+    real = shutil.which("g++")
+    refusing = f"""#!/bin/sh
+for last; do [ ! -e "$last" ] || ! grep -q {word} "$last" || exit 1; done
+case "$*" in *{word}*) exit 1 ;; esac
+exec {real} "$@"
+"""
+    (tmp_path / "g++").write_text(refusing)
+    (tmp_path / "g++").chmod(0o755)
+    *native, folder = python(ONE_KERNEL, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert [*Path(folder).rglob("*.gch")] and not [*Path(folder).rglob("*part*")]
+    *plain, _ = python(ONE_KERNEL, tmp_path, FLOW_MATCHING_NATIVE="0")
+    assert native == plain
 
 
 def test_a_child_and_others_find_the_real_compiler(tmp_path):
