@@ -96,13 +96,13 @@ def save(figure: Figure, out):
             figure.savefig(part, format=kind, metadata=UNDATED.get(kind))
             return
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", pil_kwargs={"optimize": True})
+        figure.savefig(drawn, format="png")
         if drawn.tell() > HEAVY:
             image = Image.open(drawn)
             how = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3, "dither": Image.Dither.NONE}
             reduced = image.convert("RGB").quantize(256, **how)
             drawn = io.BytesIO()
-            reduced.save(drawn, "PNG", optimize=True, dpi=image.info["dpi"])
+            reduced.save(drawn, "PNG", dpi=image.info["dpi"])
         part.write_bytes(drawn.getvalue())
 
 
