@@ -16,9 +16,10 @@ from command_lines import (
     in_this_process,
     make_files,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from shared import QUICK
 
+from datasets import DATASETS
 from figures.style import STYLE
 from main import main
 
@@ -39,7 +40,11 @@ def folder(tmp_path_factory):
             "lab.by_class.EXCESS_PAIRS": 8,
             "lab.by_class.W2_POINTS": 8,
             "lab.by_class.TRUE_POINTS": 20,
+            "lab.checks.POINTS": 20,
+            "lab.checks.STEPS": 2,
             "cli.datasets.GALLERY_POINTS": 20,
+            "figures.kinds.density.CELLS": 10,
+            "cli.datasets.DATASETS": {name: DATASETS[name] for name in ("moons", "gaussian4d")},
         }.items():
             patched.setattr(name, value)
         patched.setitem(STYLE, "savefig.dpi", 20)
@@ -61,9 +66,10 @@ def folder(tmp_path_factory):
         mx.enable_compile()
 
 
-def run(folder: dict[str, bytes], program=in_this_process, more=(), **how):
+def run(folder: dict[str, bytes], program=in_this_process, more=(), begin=None, **how):
     names = sorted({*folder, "gone.csv", "folder.csv", "loop.npy", "link.npy", *more})
 
+    @seed(begin)
     @settings(**QUIET | how)
     @given(line=command_lines(names))
     def holds(line):
@@ -74,8 +80,9 @@ def run(folder: dict[str, bytes], program=in_this_process, more=(), **how):
     holds()
 
 
-def test_some_command_lines(folder):
-    run(folder, max_examples=30, derandomize=True)
+@pytest.mark.parametrize("begin", range(10))
+def test_some_command_lines(folder, begin):
+    run(folder, begin=begin, max_examples=30)
 
 
 @pytest.mark.slow
