@@ -46,7 +46,7 @@ namespace std { struct ios_base { enum { failbit }; }; }
 #include <algorithm>
 #include <limits>
 """
-# Nor does a kernel need the libraries of C++, for which the linker looks half as long as it takes.
+# Nor does a kernel need the libraries of C++: to look for them is an eighth of what remains.
 LIBRARIES = "-nodefaultlibs -lm -lgcc -lc -Wl,-z,defs"
 
 CACHE = "flow-matching-laboratory"  # a folder of the user's cache
