@@ -10,8 +10,10 @@ from shared import QUICK, newest
 
 from figures import style
 
-# a shell has what it begins in the background ignore Ctrl-C, which many tests press
+# a shell has what it begins in the background ignore Ctrl-C, which many tests press, and nohup a
+# terminal that is closed
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
