@@ -35,7 +35,7 @@ TESTS = {
     "exact.py": ["tests/test_noise.py::test_the_score_of_other_sources"],
     "cfm.py": ["tests/test_noise.py::test_the_loss_of_two_heads"],
     "ode/step.py": ["tests/test_odeint.py"],
-    "ode/walk.py": ["tests/test_odeint.py"],
+    "ode/walk.py": ["tests/ode/test_rounding.py", "tests/test_odeint.py"],
     "ode/gradients.py": ["tests/test_odeint.py"],
     "data/distributions.py": ["tests/test_datasets.py"],
 }

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from odeint import RoundingWarning, StepBudgetError, odeint
-from ode.rounding import noise_of
+from ode.rounding import Noise, noise_of
 from ode.step import rms, step
 from solver import SOLVERS
-from ode.walk import LOOK_EVERY, Options
+from ode.walk import IN_A_ROW, LOOK_EVERY, Options, Watch
 
 pytestmark = pytest.mark.usefixtures("cpu")
 
@@ -81,6 +81,28 @@ def test_the_rounding_of_mlx_in_float64():
         field, mx.array([0.3], mx.float64), 10.0, 1e-10, "dopri8", max_steps=LOOK_EVERY + 30
     )
     assert "have seven digits" in str(error)
+
+
+def test_noise_is_believed_after_several_looks_in_a_row(monkeypatch):
+    """Each at the next step that is good; where one shows none, it all begins anew, later."""
+    shown = [True] * (IN_A_ROW - 1) + [False] + [True] * IN_A_ROW
+    looks, tries = iter(shown), []
+    monkeypatch.setattr(
+        "ode.walk.noise_of", lambda *_: tries.append(n) or Noise(1e-3, 1.0, next(looks))
+    )
+    taken = step(SOLVERS["dopri5"], lambda t, x: x, 0.5, 0.1, start(), start())
+    watch, warned_at = Watch(None, None), None
+    for n in range(3 * LOOK_EVERY):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            watch.look(n, taken)
+        if caught:
+            assert warned_at is None and "t = 0.5," in str(caught[0].message)
+            warned_at = n
+    none_at = LOOK_EVERY + IN_A_ROW - 1
+    again = none_at + LOOK_EVERY
+    assert tries == [*range(LOOK_EVERY, none_at + 1), *range(again, again + IN_A_ROW)]
+    assert warned_at == tries[-1] and "vary at random" in watch.advice
 
 
 def van_der_pol(t, x):
