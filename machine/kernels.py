@@ -2,8 +2,8 @@
 
 MLX calls `g++` for x86-64 processors as they were in 2003, and reads long headers again for every
 kernel. Both are mended by a `g++` of our own that MLX finds first: it calls the real one with
-`FLAGS`, and with the headers compiled beforehand, which takes a fifth of the time. Only
-MLX's own calls are changed, those whose output lies in our folder.
+`FLAGS`, and with the headers compiled beforehand, which takes a fifth of the time. Only MLX's own
+calls are changed, those whose output lies in our folder.
 
 In a kernel, number i of what is written depends on the numbers i of what is read alone, but may lie
 in the same memory, and so g++ dares not compute several at once unless the loop is marked: Adam's
