@@ -141,8 +141,8 @@ def _remove_empty(folder: Path):
 
 def _write_script(path: Path, folder: Path, compiler: str, include: Path):
     """Write the script, whole or not at all, unless it is there already."""
-    words = {"folder": folder, "compiler": compiler, "include": include, "author": __file__}
-    words |= {"leave_out": LEAVE_OUT}
+    words = {"folder": folder, "compiler": compiler, "include": include}
+    words |= {"author": __file__, "leave_out": LEAVE_OUT}
     words = {name: shlex.quote(str(word)) for name, word in words.items()}
     as_they_are = {"header": HEADER, "flags": FLAGS, "libraries": LIBRARIES, "marking": MARKING}
     script = SCRIPT.format(**words, **as_they_are)

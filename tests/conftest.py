@@ -9,11 +9,13 @@ from click.testing import CliRunner
 from shared import QUICK, newest
 
 from figures import style
+from machine.interrupts import SIGNALS
 
 # a shell has what it begins in the background ignore Ctrl-C, which many tests press, and nohup a
 # terminal that is closed
+for number in SIGNALS:
+    signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
