@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 from shared import QUICK, newest
 
-from figures import style
 from machine.interrupts import SIGNALS
 
 # a shell has what it begins in the background ignore Ctrl-C, which many tests press, and nohup a
@@ -16,12 +15,6 @@ from machine.interrupts import SIGNALS
 for number in SIGNALS:
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    """Draw with few dots an inch, which takes half as long."""
-    monkeypatch.setitem(style.STYLE, "savefig.dpi", 50)
 
 
 @pytest.fixture
@@ -34,8 +27,10 @@ def cpu():
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     """The program in an empty folder: its arguments, as of the shell, give click's result."""
+    from figures.style import STYLE
     from main import main
 
+    monkeypatch.setitem(STYLE, "savefig.dpi", 50)  # few dots are drawn twice as fast
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: CliRunner().invoke(main, [str(each) for each in arguments])
 
