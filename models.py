@@ -27,13 +27,12 @@ from learning.layers import (
     slope_of_waves,
     waves,
     with_slope,
-    with_waves,
 )
 from machine.keys import as_key
 from machine.streams import rowwise
 
 
-LONGEST = math.pi / 8  # angle per unit of x, of the longest waves
+LONGEST = 16  # units of x, the length of the longest waves
 
 
 class MLP(nn.Module):
@@ -86,7 +85,7 @@ class MLP(nn.Module):
         With a `label`, () or (N,), that of the points of a class.
         """
         x, activate = self._in_units(x), activated(self.activation)
-        h, shift = self._first(t, with_waves(x, self._waves(x)), end, label)
+        h, shift = self._first(t, x, end, label)
         for layer in self.layers[1:]:
             h, shift = product(layer.weight, activate(h, shift)), layer.bias
         return self._out_of_units(h + shift)
@@ -102,12 +101,9 @@ class MLP(nn.Module):
             directions: ε, (N, P, D), or (1, P, D) for the same at all points.
         """
         x = self._in_units(x)  # by which the derivative does not change, as v has them too
-        waves_of_x = self._waves(x)
-        first = self._first(t, with_waves(x, waves_of_x), label=label)
-        along = [
-            self._first_along(directions[:, p], waves_of_x) for p in range(directions.shape[1])
-        ]
-        h, along = self._through(*first, along)
+        slopes = self._slopes(x)
+        along = [self._first_along(directions[:, p], slopes) for p in range(directions.shape[1])]
+        h, along = self._through(*self._first(t, x, label=label), along)
         return self._out_of_units(h), mx.stack(along, axis=1)
 
     @rowwise
@@ -122,15 +118,17 @@ class MLP(nn.Module):
             t_rate, end_rate: numbers.
             x_rate: (N, D), or None where x rests.
         """
-        x = self._in_units(x)
-        waves_of_x, weight = self._waves(x), self.layers[0].weight
-        rates = [(t, t_rate), (end - t, end_rate - t_rate)]
-        turning = [rate * slope_of_waves(time, self.waves_of_t) for time, rate in rates]
-        moved = mx.concatenate(turning, axis=1)
+        x, weight = self._in_units(x), self.layers[0].weight
+        moved = []
+        for time, rate in ((t, t_rate), (end - t, end_rate - t_rate)):
+            moved.append(mx.full(time.shape, rate, time.dtype))
+            if self.waves_of_t:
+                moved.append(rate * slope_of_waves(time, *self._turns_of_t(time.dtype)))
+        moved = mx.concatenate(moved, axis=1)
         along = moved @ weight[:, -moved.shape[1] :].T
         if x_rate is not None:
-            along = along + self._first_along(self._in_units(x_rate), waves_of_x)
-        u, (rate,) = self._through(*self._first(t, with_waves(x, waves_of_x), end), [along])
+            along = along + self._first_along(self._in_units(x_rate), self._slopes(x))
+        u, (rate,) = self._through(*self._first(t, x, end), [along])
         return self._out_of_units(u), self._out_of_units(rate)
 
     def _through(self, h, shift, along: list) -> tuple:
@@ -148,42 +146,50 @@ class MLP(nn.Module):
     def _out_of_units(self, h):
         return h if self.scale == 1 else self.scale * h
 
-    def _waves(self, x) -> list[tuple]:
-        """cos and sin (N, D) of the coordinates times 2ᵏπ/8, each from those before it."""
-        pairs = [(mx.cos(LONGEST * x), mx.sin(LONGEST * x))] if self.waves_of_x else []
-        while len(pairs) < self.waves_of_x:
-            cosine, sine = pairs[-1]
-            pairs.append((2 * mx.square(cosine) - 1, 2 * sine * cosine))
-        return pairs
-
-    def _first(self, t, place, end=None, label=None) -> tuple:
+    def _first(self, t, x, end=None, label=None) -> tuple:
         """The first layer, before its activation: a product (N, width), and what to add to it.
 
         A time that is the same for all points is multiplied once, and then added.
         """
-        layer, times = self.layers[0], [column(t, place.dtype)]
-        if self.times == 2:
-            times += [
-                mx.zeros_like(times[0]) if end is None else column(end, place.dtype) - times[0]
-            ]
-        times = mx.concatenate([waves(t, self.waves_of_t) for t in mx.broadcast_arrays(*times)], 1)
+        layer, place, times = self.layers[0], [x], [column(t, x.dtype)]
+        if self.waves_of_x:
+            place.append(waves(x[:, None], *self._turns_of_x(x.dtype)).reshape(len(x), -1))
         if label is not None or self.classes:
-            place = mx.concatenate([place, one_hot(label, self.classes, place)], axis=1)
-        if len(times) == len(place):
-            return product(layer.weight, mx.concatenate([place, times], axis=1)), layer.bias
+            place.append(one_hot(label, self.classes, x))
+        if self.times == 2:
+            left = mx.zeros_like(times[0]) if end is None else column(end, x.dtype) - times[0]
+            times = mx.broadcast_arrays(*times, left)
+        if self.waves_of_t:
+            turns = self._turns_of_t(x.dtype)
+            times = [part for time in times for part in (time, waves(time, *turns))]
+        if len(times[0]) == len(x):
+            return product(layer.weight, mx.concatenate([*place, *times], axis=1)), layer.bias
+        place, times = (mx.concatenate(parts, axis=1) for parts in (place, times))
         of_place, of_times = mx.split(layer.weight, [place.shape[1]], axis=1)
         return product(of_place, place), mx.addmm(layer.bias, times, of_times.T)
 
-    def _first_along(self, direction, waves_of_x):
+    def _first_along(self, direction, slopes):
         """The derivative of the first layer along a direction, (N, D) or (1, D)."""
-        if waves_of_x:
-            direction = mx.broadcast_to(direction, waves_of_x[0][0].shape)
-        turned = [LONGEST * 2**k * direction for k in range(len(waves_of_x))]
-        slopes = [
-            (-a * sine, a * cosine) for a, (cosine, sine) in zip(turned, waves_of_x, strict=True)
-        ]
-        moved = with_waves(direction, slopes)
+        moved = direction
+        if slopes is not None:
+            turned = (slopes * direction[:, None]).reshape(len(slopes), -1)
+            moved = mx.concatenate([mx.broadcast_to(direction, (len(slopes), self.dim)), turned], 1)
         return moved @ self.layers[0].weight[:, : moved.shape[1]].T
+
+    def _slopes(self, x):
+        """The derivatives of the waves of x, (N, 2 waves, D); None where there are none."""
+        return slope_of_waves(x[:, None], *self._turns_of_x(x.dtype)) if self.waves_of_x else None
+
+    def _turns_of_x(self, dtype) -> tuple:
+        """Turns a unit of x, and phases, of a cosine and a sine of each length, (2 waves, 1)."""
+        turns = [[2**k / LONGEST] for k in range(self.waves_of_x) for _ in range(2)]
+        return mx.array(turns, dtype), mx.array([[0.0], [0.25]] * self.waves_of_x, dtype)
+
+    def _turns_of_t(self, dtype) -> tuple:
+        """Turns a unit of t, and phases, of all cosines and then all sines, (2 waves,)."""
+        turns = [k / 2 for k in range(1, self.waves_of_t + 1)] * 2
+        phases = [phase for phase in (0.0, 0.25) for _ in range(self.waves_of_t)]
+        return mx.array(turns, dtype), mx.array(phases, dtype)
 
     def __repr__(self):
         return _described(self)

@@ -3,7 +3,6 @@
 `ACTIVATIONS` is what the command line offers; adding one is adding an entry.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +12,7 @@ import machine  # noqa: F401  before MLX, which it makes fast
 import mlx.core as mx
 import mlx.nn as nn
 
-from machine.elementary import exp_negative, tanh
+from machine.elementary import cosine, exp_negative, tanh
 
 
 @mx.compile
@@ -93,11 +92,6 @@ def _(primals, cotangent, _):
     return cotangent.T @ h, cotangent @ weight
 
 
-def with_waves(x, waves_of_x: list[tuple]):
-    """x and the waves of x side by side, (N, D (1 + 2 pairs))."""
-    return mx.concatenate([x, *itertools.chain(*waves_of_x)], axis=1)
-
-
 def pushed(slope, along, weight):
     """(slope · along) @ weightᵀ, where `along` has a row for every point, or one for all.
 
@@ -173,16 +167,11 @@ def one_hot(label, classes: int, x):
     return mx.broadcast_to(told, (len(x), classes))
 
 
-def waves(t, frequencies: int):
-    """t, cos(kπt) and sin(kπt) for k = 1 … frequencies, (N, 1 + 2 frequencies)."""
-    t = column(t)
-    angles = math.pi * t * mx.arange(1, frequencies + 1, dtype=t.dtype)
-    return mx.concatenate([t, mx.cos(angles), mx.sin(angles)], axis=-1)
+def waves(x, turns, phases):
+    """cos(2π (turns · x − phases)) of arrays that fit each other; a phase of 1/4 makes a sine."""
+    return cosine(x * turns - phases)
 
 
-def slope_of_waves(t, frequencies: int):
-    """The derivative of `waves`, in their shape."""
-    turns = math.pi * mx.arange(1, frequencies + 1, dtype=t.dtype)
-    angles = column(t) * turns
-    slopes = [mx.ones_like(column(t)), -turns * mx.sin(angles), turns * mx.cos(angles)]
-    return mx.concatenate(slopes, axis=-1)
+def slope_of_waves(x, turns, phases):
+    """The derivative of `waves` by x, in their shape: waves a quarter of a turn ahead."""
+    return 2 * math.pi * turns * cosine(x * turns - phases + 0.25)
