@@ -16,6 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from learning.graphs import compiled
 from learning.layers import (
     ACTIVATIONS,
     activated,
@@ -77,6 +78,7 @@ class MLP(nn.Module):
         sizes = [inputs, *[width] * depth, dim]
         self.layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
 
+    @compiled
     @rowwise
     def __call__(self, t, x, end=None, label=None):
         """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D).
@@ -90,6 +92,7 @@ class MLP(nn.Module):
             h, shift = product(layer.weight, activate(h, shift)), layer.bias
         return self._out_of_units(h + shift)
 
+    @compiled
     @rowwise
     def with_jvp(self, t, x, directions, label=None):
         """The velocity v (N, D), and (∂v/∂x) ε (N, P, D) for P directions ε at every point.
@@ -248,6 +251,7 @@ class ConcatSquash(nn.Module):
         self.gates = [nn.Linear(1, size) for size in sizes[1:]]
         self.shifts = [nn.Linear(1, size, bias=False) for size in sizes[1:]]
 
+    @compiled
     @rowwise
     def __call__(self, t, x, label=None):
         """The velocity (N, D) at time t, () or (N,) or (N, 1), and place x (N, D).
