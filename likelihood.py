@@ -49,8 +49,8 @@ def velocity_and_divergence(field: Callable, t, x, probes=None):
     directions = mx.array(np.eye(dim), x.dtype)[:, None] if exact else probes
     if brings_jvp(type(field)):
         velocity, pushed = field.with_jvp(t, x, directions.swapaxes(0, 1))
-        along = mx.sum(directions.swapaxes(0, 1) * pushed, axis=2)
-        return velocity, mx.sum(along, axis=1) if exact else along.T
+        along = directions.swapaxes(0, 1) * pushed
+        return velocity, mx.sum(along, axis=(1, 2)) if exact else mx.sum(along, axis=2).T
 
     def pull(direction):
         direction = mx.broadcast_to(direction, (count, dim))

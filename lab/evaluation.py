@@ -60,7 +60,8 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
     # Whatever is compiled at first use is compiled in a short solve, and not counted below.
-    follow(run, field, 2, steps=run.solving["steps"] and 1, rtol=1.0, atol=1.0)
+    few = {"steps": run.solving["steps"] and 1, "rtol": 1.0, "atol": 1.0}
+    follow(run, field, run.config.samples, **few)
     began = time.perf_counter()
     solution = follow(run, field, run.config.samples)
     seconds = time.perf_counter() - began
