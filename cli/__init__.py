@@ -3,4 +3,4 @@
 import os
 
 os.environ["MPLBACKEND"] = "agg"  # no window is opened, whatever backend a user has chosen for them
-VERSION = "1.4.1"
+VERSION = "1.4.2"

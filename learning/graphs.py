@@ -1,8 +1,8 @@
 """Networks as graphs that MLX compiles once and runs many times.
 
-To call a network is some fifty operations, which Python asks for one after the other; compiled,
-they are asked for as one, and those between two products are one kernel. With 2 000 points a solve
-takes two thirds of the time, on a GPU, which waits for Python more, perhaps less.
+To call a network is some fifty operations, which Python asks for one after the other. Compiled,
+they are asked for as one, and those between two products are one kernel: solves of 2 000 points
+take 0.7 of the time, of 10 000 0.9.
 """
 
 import weakref
