@@ -12,6 +12,7 @@ from functools import partial, wraps
 import machine  # noqa: F401  before MLX, which it makes fast
 
 import mlx.core as mx
+import numpy as np
 
 
 def compiled(method: Callable) -> Callable:
@@ -27,11 +28,19 @@ def compiled(method: Callable) -> Callable:
         graph = vars(self).get(name)
         if graph is None or graph.network() is not self:  # that of the network it is a copy of
             graph = vars(self)[name] = _Graph(method, self)
-        if not isinstance(t, mx.array):  # else every number would be a graph of its own
-            t = mx.array(t, x.dtype)
+        t = t if isinstance(t, mx.array) else mx.array(t, x.dtype)
+        others = [_as_input(other, x.dtype) for other in others]
+        named = {name: _as_input(other, x.dtype) for name, other in named.items()}
         return graph.run(t, x, *others, **named)
 
     return as_graph
+
+
+def _as_input(value, dtype):
+    """Of a number or an array of numpy an array; else every number would have its own graph."""
+    if not isinstance(value, float | np.generic | np.ndarray):
+        return value
+    return mx.array(value, dtype if np.asarray(value).dtype.kind == "f" else None)
 
 
 class _Graph:

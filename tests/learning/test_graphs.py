@@ -104,3 +104,14 @@ def test_every_shape_is_traced_once_and_numbers_are_no_shapes():
             np.testing.assert_allclose(line(t, x), 2 * np.arange(count) + float(t))
     assert traced == [(3,), (5,)]
     np.testing.assert_allclose(steeper(1, x), 3 * (2 * np.arange(5) + 1))
+
+
+def test_numbers_and_arrays_of_numpy_are_inputs():
+    """A time, the end of a step and the labels may be told in any form, each traced once."""
+    model, label = MLP(width=8, times=2, classes=3), np.arange(len(POINTS)) % 3
+    true = plain(model, TIME, POINTS, end=mx.array(0.7), label=mx.array(label))
+    for t, end in ((0.3, 0.7), (np.float32(0.3), np.float64(0.7)), (np.full(7, 0.3), 0.7)):
+        for told in (label, label.astype(np.int32), label.tolist()):
+            np.testing.assert_allclose(model(t, POINTS, end, label=told), true, atol=1e-6)
+            np.testing.assert_allclose(model(t, POINTS, label=told, end=end), true, atol=1e-6)
+    assert np.abs(model(0.3, POINTS, 0.6, label=label) - np.array(true)).max() > 1e-4
