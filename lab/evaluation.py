@@ -59,7 +59,8 @@ def generate(run: Run, field, best: float | None = None) -> Generated:
 
     `best` is the distance of two true samples, if another run to the same target has found it.
     """
-    # Whatever is compiled at first use is compiled in a short solve, and not counted below.
+    # Whatever is compiled at first use, for as many points, is compiled in a short solve, and not
+    # counted below.
     few = {"steps": run.solving["steps"] and 1, "rtol": 1.0, "atol": 1.0}
     follow(run, field, run.config.samples, **few)
     began = time.perf_counter()

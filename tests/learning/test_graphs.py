@@ -88,9 +88,9 @@ def test_every_shape_is_traced_once_and_numbers_are_no_shapes():
             self.slope = mx.array(2.0)
 
         @compiled
-        def __call__(self, t, x):
+        def __call__(self, t, x, rate=1.0):
             traced.append(x.shape)
-            return self.slope * x + t
+            return rate * self.slope * x + t
 
     class Steeper(Line):
         @compiled
@@ -101,13 +101,14 @@ def test_every_shape_is_traced_once_and_numbers_are_no_shapes():
     for t in (0.0, 0.25, mx.array(0.5)):
         for count in (3, 5):
             x = mx.arange(count, dtype=mx.float32)
-            np.testing.assert_allclose(line(t, x), 2 * np.arange(count) + float(t))
+            rate = 1 + float(t)
+            np.testing.assert_allclose(line(t, x, rate), rate * 2 * np.arange(count) + float(t))
     assert traced == [(3,), (5,)]
     np.testing.assert_allclose(steeper(1, x), 3 * (2 * np.arange(5) + 1))
 
 
 def test_numbers_and_arrays_of_numpy_are_inputs():
-    """A time, the end of a step and the labels may be told in any form, each traced once."""
+    """A time, the end of a step and the labels may be told in any form."""
     model, label = MLP(width=8, times=2, classes=3), np.arange(len(POINTS)) % 3
     true = plain(model, TIME, POINTS, end=mx.array(0.7), label=mx.array(label))
     for t, end in ((0.3, 0.7), (np.float32(0.3), np.float64(0.7)), (np.full(7, 0.3), 0.7)):
